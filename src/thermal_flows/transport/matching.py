@@ -1,0 +1,160 @@
+"""Mode matching: the scattering matrix of a device between two leads, without broadening.
+
+This is the scattering-boundary method of lattice dynamics with the linear system solved directly: an incident mode, all
+outgoing and evanescent modes of both leads and the device's exact answer on its ports. No energy is lost by construction;
+what the arithmetic loses is reported as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thermal_flows.transport.bloch import LeadStates, lead_states, states_at
+from thermal_flows.transport.blocks import JunctionBlocks
+from thermal_flows.transport.errors import TransportError
+
+EDGE_SHIFT = 1e-9
+"""Relative shift of the squared frequency where a band edge is met exactly."""
+
+
+@dataclass(frozen=True)
+class Scattering:
+    """Scattering matrices of a batch of squared frequencies at one wave vector.
+
+    Attributes
+    ----------
+    left, right : LeadStates
+        The states that were matched.
+    amplitudes : numpy.ndarray, shape (nw, r_L + r_R, r_L + r_R)
+        [outgoing, incoming] in unit-flux normalisation; rows and columns of the left lead first. Rows of evanescent states
+        hold their amplitudes; columns beyond the incoming propagating modes are zero.
+    flagged : numpy.ndarray of bool, shape (nw,)
+        Where a band edge was met and the frequency shifted by :data:`EDGE_SHIFT`.
+    """
+
+    left: LeadStates
+    right: LeadStates
+    amplitudes: NDArray
+    flagged: NDArray[np.bool_]
+
+    @property
+    def _r_left(self) -> int:
+        return self.left.outgoing.shape[2]
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """Squared flux amplitudes between propagating modes, zero elsewhere; shape as ``amplitudes``."""
+        r_l, r_r = self._r_left, self.right.outgoing.shape[2]
+        rows = np.concatenate(
+            [np.arange(r_l) < self.left.n_out[:, None], np.arange(r_r) < self.right.n_out[:, None]], axis=1
+        )
+        return np.abs(self.amplitudes) ** 2 * rows[:, :, None]
+
+    def transmission(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sum over modes of the transmittance, from the left and from the right; each of shape (nw,)."""
+        p, r_l = self.probabilities(), self._r_left
+        return p[:, r_l:, :r_l].sum(axis=(1, 2)), p[:, :r_l, r_l:].sum(axis=(1, 2))
+
+    def conservation_error(self) -> NDArray[np.float64]:
+        """Largest |T + R - 1| over the incident modes at each frequency, shape (nw,)."""
+        r_l, r_r = self._r_left, self.right.outgoing.shape[2]
+        incident = np.concatenate(
+            [np.arange(r_l) < self.left.n_in[:, None], np.arange(r_r) < self.right.n_in[:, None]], axis=1
+        )
+        total = self.probabilities().sum(axis=1)
+        return np.where(incident, np.abs(total - 1.0), 0.0).max(axis=1, initial=0.0)
+
+
+def conservation_bound(w2: NDArray[np.float64], w2_max: float) -> NDArray[np.float64]:
+    """Round-off expected in |T + R - 1|: max(1e-9, 1e-14 (omega_max/omega)^2)."""
+    return np.maximum(1e-9, 1e-14 * w2_max / w2)
+
+
+def scatter(blocks: JunctionBlocks, w2: NDArray[np.float64], w2_max: float) -> Scattering:
+    """Scattering at one wave vector and many squared frequencies.
+
+    Parameters
+    ----------
+    blocks : JunctionBlocks
+    w2 : numpy.ndarray, shape (nw,)
+        Squared frequencies in eV/(Angstrom^2 amu), positive.
+    w2_max : float
+        Squared frequency that sets the scale of round-off (the top of the stiffer lead).
+
+    Raises
+    ------
+    TransportError
+        If modes cannot be told apart even after a shift off a band edge.
+    """
+    left = lead_states(blocks.left, w2, outgoing_up=False)
+    right = lead_states(blocks.right, w2, outgoing_up=True)
+    amplitudes = match(blocks, w2, left, right)
+    result = Scattering(left, right, amplitudes, np.zeros(len(w2), dtype=bool))
+    error = result.conservation_error()
+    again = ~(left.regular & right.regular) | ~(error < 0.1 * conservation_bound(w2, w2_max))
+    for k in np.flatnonzero(again):
+        result = _replace(result, int(k), *_careful(blocks, float(w2[k])))
+    return result
+
+
+def _careful(blocks: JunctionBlocks, w2: float) -> tuple[LeadStates, LeadStates, NDArray, bool]:
+    """One frequency by invariant subspaces; shifted minimally if it is a band edge."""
+    for attempt in range(4):
+        value = w2 * (1 + attempt * EDGE_SHIFT)
+        left, edge_left = states_at(blocks.left, value, outgoing_up=False)
+        right, edge_right = states_at(blocks.right, value, outgoing_up=True)
+        if left.regular[0] and right.regular[0] and not (edge_left or edge_right):
+            return left, right, match(blocks, np.array([value]), left, right)[0], attempt > 0
+    raise TransportError(
+        f"the modes of a lead cannot be told apart at squared frequency {w2:.12g} eV/(A^2 amu): choose a slightly "
+        "different frequency grid"
+    )
+
+
+def _replace(
+    result: Scattering, k: int, left: LeadStates, right: LeadStates, amplitudes: NDArray, flagged: bool
+) -> Scattering:
+    for old, new in ((result.left, left), (result.right, right)):
+        for name in ("outgoing", "incoming", "out_factors", "in_factors", "n_out", "n_in"):
+            getattr(old, name)[k] = getattr(new, name)[0]
+    result.amplitudes[k] = amplitudes
+    result.flagged[k] = flagged
+    return result
+
+
+def match(blocks: JunctionBlocks, w2: NDArray[np.float64], left: LeadStates, right: LeadStates) -> NDArray:
+    """Amplitudes of all outgoing states for unit incident flux in each incoming mode.
+
+    Solves ``(1 + alpha g) y = g f`` on the device's ports, where y = (b of the left lead, a of the right lead) and
+    f = (a of the left lead, b of the right lead) are each a sum over outgoing and incoming states.
+
+    Returns
+    -------
+    numpy.ndarray, shape (nw, r_L + r_R, r_L + r_R)
+    """
+    r_l, r_r = blocks.left.rank, blocks.right.rank
+    g, alpha = blocks.device.evaluate(w2)
+    one = np.eye(r_l + r_r) + alpha[:, None, None] * g
+
+    def ports(states_l: NDArray, states_r: NDArray) -> tuple[NDArray, NDArray]:
+        y = np.zeros((len(w2), r_l + r_r, r_l + r_r), dtype=complex)
+        f = np.zeros_like(y)
+        y[:, :r_l, :r_l], f[:, :r_l, :r_l] = states_l[:, r_l:], states_l[:, :r_l]
+        y[:, r_l:, r_l:], f[:, r_l:, r_l:] = states_r[:, :r_r], states_r[:, r_r:]
+        return y, f
+
+    y_out, f_out = ports(left.outgoing, right.outgoing)
+    y_in, f_in = ports(left.incoming, right.incoming)
+    matrix = one @ y_out - g @ f_out
+    drive = g @ f_in - one @ y_in
+    try:
+        return np.linalg.solve(matrix, drive)
+    except np.linalg.LinAlgError:
+        # one singular member spoils a batch: solve one by one and leave NaN, which the caller solves again with care
+        amplitudes = np.full(matrix.shape, np.nan, dtype=complex)
+        for k in range(len(w2)):
+            if np.linalg.matrix_rank(matrix[k]) == len(matrix[k]):
+                amplitudes[k] = np.linalg.solve(matrix[k], drive[k])
+        return amplitudes

@@ -1,0 +1,334 @@
+"""Transmission of a junction on a mesh of wave vectors and frequencies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
+
+from thermal_flows import units
+from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
+from thermal_flows.transport.bloch import LeadStates, count_modes
+from thermal_flows.transport.errors import TransportError
+from thermal_flows.transport.junction import Junction
+from thermal_flows.transport.matching import Scattering, conservation_bound, scatter
+from thermal_flows.transport.mesh import half_shifted_mesh, in_plane_operations
+from thermal_flows.transport.spectrum import Checks, IncidentModes, TransmissionSpectrum
+
+METHODS = ("mode_matching",)
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+def solve_transmission(
+    junction: Junction,
+    q_mesh: tuple[int, int] = (20, 20),
+    n_frequencies: int = 200,
+    method: str = "mode_matching",
+    *,
+    frequencies: ArrayLike | None = None,
+    frequency_weights: ArrayLike | None = None,
+    resolve_modes: bool = False,
+    n_workers: int | None = None,
+    progress: Progress | None = None,
+) -> TransmissionSpectrum:
+    """Phonon transmission of a junction by mode matching.
+
+    Parameters
+    ----------
+    junction : Junction
+    q_mesh : tuple of int
+        Half-shifted mesh of in-plane wave vectors, reduced by symmetry and time reversal.
+    n_frequencies : int
+        Number of equal bins of [0, top of the softer lead]; frequencies are their midpoints.
+    method : {"mode_matching"}
+    frequencies : array_like, optional
+        Another grid, THz, positive. If it is not one of equal-bin midpoints, ``frequency_weights`` must be given.
+    frequency_weights : array_like, optional
+        Quadrature weights, THz.
+    resolve_modes : bool
+        Keep phase, velocity, transmittance and reflectance of every incident mode.
+    n_workers : int, optional
+        Threads that share the wave vectors (the arithmetic inside runs outside Python's lock); all cores by default. The
+        result does not depend on it.
+    progress : callable, optional
+        Called with (wave vectors done, wave vectors in all).
+
+    Returns
+    -------
+    TransmissionSpectrum
+
+    Raises
+    ------
+    TransportError
+        If the mesh or the grid is empty, frequencies are not positive, or weights are missing.
+    UnstableLeadError
+        If a lead has imaginary frequencies.
+
+    Notes
+    -----
+    Z.-Y. Ong and G. Zhang, Phys. Rev. B 91, 174302 (2015) for the Bloch matrices; here the scattering state is solved
+    directly at zero broadening. Points where either lead certainly has no propagating mode are not solved.
+    """
+    if method not in METHODS:
+        raise TransportError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    grid = frequency_grid(junction, n_frequencies, frequencies, frequency_weights)
+    q_points, q_weights = half_shifted_mesh(q_mesh, in_plane_operations(junction))
+    w2 = units.thz_to_w2(grid.frequencies)
+    w2_max = float(units.thz_to_w2(max(junction.top_frequencies)))
+    builder = BlockBuilder(junction)
+
+    def solve(k: int) -> _Row:
+        return _solve_row(builder, q_points[k], w2, w2_max, resolve_modes)
+
+    rows = list(_in_threads(solve, len(q_points), n_workers, progress))
+    checks = _summary(rows)
+    return TransmissionSpectrum(
+        frequencies=grid.frequencies,
+        frequency_weights=grid.weights,
+        q_points=q_points,
+        q_weights=q_weights,
+        transmission=np.array([row.transmission for row in rows]),
+        modes_left=np.array([row.modes_left for row in rows], dtype=float),
+        modes_right=np.array([row.modes_right for row in rows], dtype=float),
+        area=junction.area,
+        method=method,
+        checks=checks,
+        modes=_join_modes(rows) if resolve_modes else None,
+    )
+
+
+def diffuse_mismatch(
+    junction: Junction,
+    q_mesh: tuple[int, int] = (20, 20),
+    n_frequencies: int = 200,
+    *,
+    frequencies: ArrayLike | None = None,
+    frequency_weights: ArrayLike | None = None,
+    n_workers: int | None = None,
+    progress: Progress | None = None,
+) -> TransmissionSpectrum:
+    """Diffuse mismatch model with the full dispersion of both leads.
+
+    Only the leads of the junction are used. Parameters and errors as :func:`solve_transmission`.
+
+    Returns
+    -------
+    TransmissionSpectrum
+        With one (zone-averaged) wave vector; see :meth:`TransmissionSpectrum.diffuse_mismatch`.
+    """
+    grid = frequency_grid(junction, n_frequencies, frequencies, frequency_weights)
+    q_points, q_weights = half_shifted_mesh(q_mesh, in_plane_operations(junction))
+    w2 = units.thz_to_w2(grid.frequencies)
+    builder = BlockBuilder(junction)
+
+    def count(k: int) -> NDArray[np.float64]:
+        left, right = builder.leads(q_points[k])
+        return np.stack([count_modes(left, w2), count_modes(right, w2)]).astype(float)
+
+    counts = np.array(list(_in_threads(count, len(q_points), n_workers, progress)))
+    spectrum = TransmissionSpectrum(
+        grid.frequencies,
+        grid.weights,
+        q_points,
+        q_weights,
+        np.minimum(counts[:, 0], counts[:, 1]),
+        counts[:, 0],
+        counts[:, 1],
+        junction.area,
+        "maximum_transmission",
+    )
+    return spectrum.diffuse_mismatch()
+
+
+@dataclass(frozen=True)
+class FrequencyGrid:
+    """Frequencies and quadrature weights, both in THz, shape (nf,)."""
+
+    frequencies: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+def frequency_grid(
+    junction: Junction,
+    n_frequencies: int = 200,
+    frequencies: ArrayLike | None = None,
+    frequency_weights: ArrayLike | None = None,
+) -> FrequencyGrid:
+    """Midpoints of equal bins of [0, top of the softer lead], or a checked grid of the user's.
+
+    Raises
+    ------
+    TransportError
+        If the grid is empty, not positive, or not uniform midpoints and without weights.
+    """
+    if frequencies is None:
+        if frequency_weights is not None:
+            raise TransportError("frequency_weights were given without frequencies")
+        if n_frequencies != int(n_frequencies) or n_frequencies < 1:
+            raise TransportError(f"n_frequencies must be a positive whole number, got {n_frequencies!r}")
+        top = min(junction.top_frequencies)
+        step = top / int(n_frequencies)
+        return FrequencyGrid((np.arange(int(n_frequencies)) + 0.5) * step, np.full(int(n_frequencies), step))
+    grid = np.atleast_1d(np.asarray(frequencies, dtype=float))
+    if grid.ndim != 1 or len(grid) == 0 or not np.all(np.isfinite(grid)) or np.any(grid <= 0):
+        raise TransportError("frequencies must be a list of positive numbers, in THz")
+    junction.top_frequencies  # noqa: B018 - an unstable lead is refused whatever the grid
+    if frequency_weights is not None:
+        weights = np.atleast_1d(np.asarray(frequency_weights, dtype=float))
+        if weights.shape != grid.shape or not np.all(np.isfinite(weights)):
+            raise TransportError(f"frequency_weights must be {len(grid)} numbers in THz, one a frequency")
+        return FrequencyGrid(grid, weights)
+    step = 2 * grid[0]
+    if not np.allclose(grid, (np.arange(len(grid)) + 0.5) * step, rtol=1e-6):
+        raise TransportError(
+            "frequencies are not the midpoints of equal bins from zero: give frequency_weights (THz), one a frequency"
+        )
+    return FrequencyGrid(grid, np.full(len(grid), step))
+
+
+@dataclass
+class _Row:
+    """Everything found at one wave vector."""
+
+    transmission: NDArray[np.float64]
+    modes_left: NDArray[np.intp]
+    modes_right: NDArray[np.intp]
+    checks: Checks
+    modes: IncidentModes | None = None
+
+
+def _in_threads(work: Callable[[int], T], n: int, n_workers: int | None, progress: Progress | None) -> Iterator[T]:
+    if n_workers is None:
+        n_workers = os.cpu_count() or 1
+    if n_workers < 1:
+        raise TransportError(f"n_workers must be at least 1, got {n_workers}")
+    with threadpool_limits(limits=1), ThreadPoolExecutor(min(n_workers, n)) as pool:
+        for done, row in enumerate(pool.map(work, range(n)), start=1):
+            if progress is not None:
+                progress(done, n)
+            yield row
+
+
+def _solve_row(
+    builder: BlockBuilder, q: NDArray[np.float64], w2: NDArray[np.float64], w2_max: float, resolve_modes: bool
+) -> _Row:
+    blocks = builder(q)
+    nf = len(w2)
+    row = _Row(np.zeros(nf), np.zeros(nf, dtype=np.intp), np.zeros(nf, dtype=np.intp), Checks(points=nf))
+    if blocks.left.rank == 0 or blocks.right.rank == 0:
+        row.modes_left, row.modes_right = count_modes(blocks.left, w2), count_modes(blocks.right, w2)
+        return row
+    may_left, may_right = blocks.left.may_propagate(w2), blocks.right.may_propagate(w2)
+    both = np.flatnonzero(may_left & may_right)
+    for counts, lead, may in (
+        (row.modes_left, blocks.left, may_left),
+        (row.modes_right, blocks.right, may_right),
+    ):
+        alone = np.flatnonzero(may & ~(may_left & may_right))
+        counts[alone] = count_modes(lead, w2[alone])
+    if len(both) == 0:
+        if resolve_modes:
+            row.modes = _no_modes()
+        return row
+    result = scatter(blocks, w2[both], w2_max)
+    forward, backward = result.transmission()
+    row.transmission[both] = forward
+    row.modes_left[both], row.modes_right[both] = result.left.n_in, result.right.n_in
+    bound = conservation_bound(w2[both], w2_max)
+    conservation, reciprocity = result.conservation_error(), np.abs(forward - backward)
+    row.checks = Checks(
+        conservation=float(conservation.max()),
+        conservation_over_bound=float((conservation / bound).max()),
+        reciprocity=float(reciprocity.max()),
+        reciprocity_over_bound=float((reciprocity / bound).max()),
+        excess=float(np.maximum(forward - np.minimum(result.left.n_in, result.right.n_in), 0).max()),
+        flagged=int(result.flagged.sum()),
+        solved=len(both),
+        points=nf,
+    )
+    if resolve_modes:
+        row.modes = incident_modes(builder, blocks, q, w2[both], result, both)
+    return row
+
+
+def _summary(rows: list[_Row]) -> Checks:
+    largest = ("conservation", "conservation_over_bound", "reciprocity", "reciprocity_over_bound", "excess")
+    return Checks(
+        **{name: max(getattr(row.checks, name) for row in rows) for name in largest},
+        **{name: sum(getattr(row.checks, name) for row in rows) for name in ("flagged", "solved", "points")},
+    )
+
+
+def incident_modes(
+    builder: BlockBuilder,
+    blocks: JunctionBlocks,
+    q: NDArray[np.float64],
+    w2: NDArray[np.float64],
+    result: Scattering,
+    frequency_index: NDArray[np.intp],
+) -> IncidentModes:
+    """The incident modes of a scattering result, one by one (``q_index`` is left at zero)."""
+    probabilities = result.probabilities()
+    r_l = blocks.left.rank
+    parts = []
+    for side, lead, states, thickness, columns in (
+        (0, blocks.left, result.left, builder.junction.left.cell[2, 2], slice(None, r_l)),
+        (1, blocks.right, result.right, builder.junction.right.cell[2, 2], slice(r_l, None)),
+    ):
+        to_left, to_right = probabilities[:, :r_l, columns].sum(axis=1), probabilities[:, r_l:, columns].sum(axis=1)
+        through, back = (to_right, to_left) if side == 0 else (to_left, to_right)
+        velocity = group_velocities(lead, w2, states, thickness)
+        at, mode = np.nonzero(np.arange(lead.rank) < states.n_in[:, None])
+        parts.append(
+            IncidentModes(
+                np.zeros(len(at), dtype=np.intp),
+                frequency_index[at],
+                np.full(len(at), side, dtype=np.intp),
+                np.angle(states.in_factors[at, mode]),
+                velocity[at, mode],
+                through[at, mode],
+                back[at, mode],
+            )
+        )
+    return _concatenate(parts)
+
+
+def group_velocities(
+    lead: LeadBlocks, w2: NDArray[np.float64], states: LeadStates, thickness: float
+) -> NDArray[np.float64]:
+    """Group velocities along +z of the incoming states, m/s, shape (nw, r); zero where there is none."""
+    r = lead.rank
+    factors = states.in_factors[:, None, :]
+    a_before, b = states.incoming[:, :r], states.incoming[:, r:]
+    drive = np.concatenate([factors * b, a_before], axis=1)  # on the ports A and B
+    answer = np.concatenate([factors * a_before, b], axis=1)
+    norms = lead.resolvent.norms(w2, drive, answer)
+    flux = -2 * np.einsum("wik,wik->wk", a_before.conj(), b).imag
+    # v = L d omega / d(k_z L) = L flux / (2 omega) for a state of unit norm
+    speed = thickness * units.RAD_PS_PER_SQRT_W2 * units.METRES_PER_SECOND_PER_ANGSTROM_PS
+    return np.divide(flux, norms**2, out=np.zeros_like(flux), where=norms > 0) * speed / (2 * np.sqrt(w2))[:, None]
+
+
+def _no_modes() -> IncidentModes:
+    whole, real = np.zeros(0, dtype=np.intp), np.zeros(0)
+    return IncidentModes(whole, whole, whole, real, real, real, real)
+
+
+def _concatenate(parts: list[IncidentModes]) -> IncidentModes:
+    return IncidentModes(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(IncidentModes)))
+
+
+def _join_modes(rows: list[_Row]) -> IncidentModes:
+    joined = _concatenate([row.modes if row.modes is not None else _no_modes() for row in rows])
+    lengths = [len(row.modes) if row.modes is not None else 0 for row in rows]
+    return IncidentModes(
+        np.repeat(np.arange(len(rows), dtype=np.intp), lengths),
+        *(getattr(joined, f.name) for f in fields(IncidentModes)[1:]),
+    )
