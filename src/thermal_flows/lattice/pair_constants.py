@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 
 
 class ForceConstantsError(ValueError):
@@ -127,21 +128,32 @@ class PairForceConstants:
             In eV/(Angstrom^2 amu).
         """
         q = np.atleast_2d(np.asarray(q_frac, dtype=float))
-        keep = slice(None) if only_R3 is None else self.R[:, 2] == only_R3
-        i, j, R, phi = self.i[keep], self.j[keep], self.R[keep], self.phi[keep]
-        n = self.n_atoms
-        weighted = phi / np.sqrt(self.masses[i] * self.masses[j])[:, None, None]
-        phases = np.exp(2j * np.pi * (q @ R.T))
-        blocks = np.zeros((len(q), n, n, 3, 3), dtype=complex)
-        flat = blocks.reshape(len(q), n * n, 3, 3)
-        cells, where = np.unique(np.column_stack([i * n + j]), return_inverse=True)
-        order = np.argsort(where.ravel(), kind="stable")
-        starts = np.searchsorted(where.ravel()[order], np.arange(len(cells)))
-        for k in range(len(q)):
-            terms = phases[k, order, None, None] * weighted[order]
-            if len(order):
-                flat[k, cells] = np.add.reduceat(terms, starts, axis=0)
-        return blocks.transpose(0, 1, 3, 2, 4).reshape(len(q), 3 * n, 3 * n)
+        cells, elements = self._elements(only_R3)
+        angles = 2 * np.pi * (cells @ q.T)
+        # cosine and sine parts of one real product: the elements are real
+        parts = elements @ np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+        matrices = parts[:, : len(q)] + 1j * parts[:, len(q) :]
+        return np.ascontiguousarray(matrices.T).reshape(len(q), 3 * self.n_atoms, 3 * self.n_atoms)
+
+    def _elements(self, only_R3: int | None) -> tuple[NDArray[np.intp], csr_array]:
+        """Cell translations (nR, 3), and the mass-weighted elements of the matrix of each as columns, (9 n^2, nR)."""
+        cache = self._element_cache
+        if only_R3 not in cache:
+            keep = slice(None) if only_R3 is None else self.R[:, 2] == only_R3
+            i, j, phi = self.i[keep], self.j[keep], self.phi[keep]
+            cells, column = np.unique(self.R[keep], axis=0, return_inverse=True)
+            weighted = phi / np.sqrt(self.masses[i] * self.masses[j])[:, None, None]
+            xyz = np.arange(3)
+            n = 3 * self.n_atoms
+            row = (3 * i[:, None, None] + xyz[:, None]) * n + 3 * j[:, None, None] + xyz
+            columns = np.broadcast_to(column.reshape(-1, 1, 1), row.shape)
+            elements = csr_array((weighted.ravel(), (row.ravel(), columns.ravel())), shape=(n * n, len(cells)))
+            cache[only_R3] = cells, elements
+        return cache[only_R3]
+
+    @cached_property
+    def _element_cache(self) -> dict[int | None, tuple[NDArray[np.intp], csr_array]]:
+        return {}
 
     def zone_extrema(self, mesh: tuple[int, int, int] = (8, 8, 8)) -> tuple[float, float, NDArray[np.float64]]:
         """Extreme squared frequencies over the full Brillouin zone.

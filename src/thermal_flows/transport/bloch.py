@@ -12,6 +12,7 @@ carries energy to +z. Propagating modes are told from evanescent ones by their f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,21 +57,23 @@ def pencil(lead: LeadBlocks, w2: NDArray[np.float64]) -> tuple[NDArray, NDArray]
     """The matrices M0, M1 of the Bloch problem, each of shape (nw, 2 r, 2 r)."""
     r = lead.rank
     g, alpha = lead.resolvent.evaluate(w2)
-    alpha = alpha[:, None, None]
     aa, ab, ba, bb = g[:, :r, :r], g[:, :r, r:], g[:, r:, :r], g[:, r:, r:]
-    eye = np.eye(r)
-    M0 = np.concatenate(
-        [np.concatenate([ab, -alpha * ab], axis=2), np.concatenate([bb, -(eye + alpha * bb)], axis=2)], axis=1
-    )
-    M1 = np.concatenate(
-        [np.concatenate([eye + alpha * aa, -aa], axis=2), np.concatenate([alpha * ba, -ba], axis=2)], axis=1
-    )
+    alpha = alpha[:, None, None]
+    M0, M1 = np.empty_like(g), np.empty_like(g)
+    M0[:, :r, :r], M0[:, :r, r:] = ab, -alpha * ab
+    M0[:, r:, :r], M0[:, r:, r:] = bb, -alpha * bb
+    M1[:, :r, :r], M1[:, :r, r:] = alpha * aa, -aa
+    M1[:, r:, :r], M1[:, r:, r:] = alpha * ba, -ba
+    k = np.arange(r)
+    M0[:, r + k, r + k] -= 1
+    M1[:, k, k] += 1
     return M0, M1
 
 
 def _flux(x: NDArray, r: int) -> NDArray[np.float64]:
     """Flux of the columns of x, shape (..., 2 r, k) -> (..., k)."""
-    return -2 * np.einsum("...ik,...ik->...k", x[..., :r, :].conj(), x[..., r:, :]).imag
+    a, b = x[..., :r, :], x[..., r:, :]
+    return 2 * (a.imag * b.real - a.real * b.imag).sum(axis=-2)
 
 
 def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) -> LeadStates:
@@ -92,7 +95,8 @@ def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) ->
         matrix = np.linalg.solve(M0 - _SHIFT * M1, M1)
         finite = np.isfinite(matrix).all(axis=(1, 2))
         matrix[~finite] = np.eye(2 * r)
-        mu, x = np.linalg.eig(matrix)
+        # a real batch without propagating modes comes out real
+        mu, x = (v.astype(complex, copy=False) for v in np.linalg.eig(matrix))
         factors = _SHIFT + 1.0 / mu
         logs = np.log(np.abs(factors))
     regular &= finite
@@ -107,14 +111,10 @@ def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) ->
     is_out = np.where(propagating, sign * flux > 0, sign * logs < 0)
     regular &= is_out.sum(axis=1) == r
     # order: outgoing propagating, outgoing evanescent, incoming propagating, incoming evanescent
-    rank = np.where(is_out, 0, 2) + np.where(propagating, 0, 1)
-    order = np.argsort(rank, axis=1, kind="stable")
-    factors = np.take_along_axis(factors, order, axis=1)
-    propagating = np.take_along_axis(propagating, order, axis=1)
-    flux = np.take_along_axis(flux, order, axis=1)
+    order = np.argsort(np.where(is_out, 0, 2) + ~propagating, axis=1, kind="stable")
+    factors, propagating, flux = (np.take_along_axis(v, order, axis=1) for v in (factors, propagating, flux))
     x = np.take_along_axis(x, order[:, None, :], axis=2)
-    norm = np.where(propagating, np.sqrt(np.abs(np.where(propagating, flux, 1.0))), 1.0)
-    x = x / norm[:, None, :]
+    x *= np.where(propagating, 1 / np.sqrt(np.where(propagating, np.abs(flux), 1.0)), 1.0)[:, None, :]
     keep_in = propagating[:, r:]
     return LeadStates(
         outgoing=x[:, :, :r],
@@ -128,10 +128,12 @@ def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) ->
 
 
 def _has_cluster(factors: NDArray, near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether two of the chosen Bloch factors, all on the unit circle, have almost the same phase."""
     size = factors.shape[1]
-    apart = np.abs(factors[:, :, None] - factors[:, None, :])
-    both = near[:, :, None] & near[:, None, :] & ~np.eye(size, dtype=bool)
-    return np.any(both & (apart < _CLUSTER), axis=(1, 2))
+    elsewhere = 10.0 + np.arange(size)  # not a phase, and no two alike
+    phases = np.sort(np.where(near, np.angle(factors), elsewhere), axis=1)
+    around = 2 * np.pi - (np.angle(factors).max(axis=1, where=near, initial=-np.pi) - phases[:, 0])
+    return (np.diff(phases, axis=1).min(axis=1, initial=np.inf) < _CLUSTER) | (around < _CLUSTER)
 
 
 def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -162,7 +164,9 @@ def states_at(lead: LeadBlocks, w2: float, outgoing_up: bool) -> tuple[LeadState
     """States at one squared frequency by ordered generalized Schur decompositions.
 
     Slower than :func:`lead_states`, and right where eigenvalues coincide: invariant subspaces are used instead of single
-    eigenvectors, and the flux is diagonalised inside each group of equal Bloch factors (which may hold both directions).
+    eigenvectors. A group of equal Bloch factors may hold modes of both directions (where bands cross, as folded bands do at
+    the zone boundary); they are told apart as in degenerate perturbation theory, by diagonalising the flux with respect to
+    the norm of the displacements.
 
     Returns
     -------
@@ -172,86 +176,128 @@ def states_at(lead: LeadBlocks, w2: float, outgoing_up: bool) -> tuple[LeadState
         Whether a band edge was met: two modes of opposite direction with the same Bloch factor and the same state.
     """
     r = lead.rank
-    M0, M1 = (m[0].astype(complex) for m in pencil(lead, np.array([w2])))
+    at = np.array([w2])
+    M0, M1 = (m[0].astype(complex) for m in pencil(lead, at))
     sign = 1.0 if outgoing_up else -1.0
-
-    def subspace(selected: NDArray[np.bool_], alphas: NDArray, betas: NDArray) -> NDArray:
-        """Deflating subspace of the selected eigenvalues (matched to the nearest computed ones)."""
-        wanted = [(alphas[k], betas[k]) for k in np.flatnonzero(selected)]
-
-        def pick(alpha: NDArray, beta: NDArray) -> NDArray[np.bool_]:
-            alpha, beta = np.atleast_1d(alpha), np.atleast_1d(beta)
-            size = np.sqrt(np.abs(alpha) ** 2 + np.abs(beta) ** 2)
-            gap = np.array([np.abs(alpha * b - beta * a) / (size * np.hypot(abs(a), abs(b))) for a, b in wanted])
-            return gap.min(axis=0) < 1e-10
-
-        *_, Z = scipy.linalg.ordqz(M0, M1, sort=pick, output="complex")
-        return Z[:, : len(wanted)]
-
-    *_, alphas, betas, _, _ = scipy.linalg.ordqz(M0, M1, sort="lhp", output="complex")
-    with np.errstate(all="ignore"):
-        factors = np.where(np.abs(betas) > 0, alphas / betas, np.inf)
-        logs = np.log(np.abs(alphas)) - np.log(np.abs(betas))
+    schur = _Schur(M0, M1)
+    factors, logs = schur.factors, schur.logs
     near = np.abs(logs) < _NEAR_CIRCLE
     decaying = ~near & (sign * logs < 0)
     columns, column_factors, column_flux = [], [], []
     edge = False
-    remaining = near.copy()
-    while remaining.any():
-        group = _group(factors, remaining)
-        remaining &= ~group
-        basis = subspace(group, alphas, betas)
-        form = 1j * (basis[:r].conj().T @ basis[r:] - basis[r:].conj().T @ basis[:r])  # -2 Im(a^+ b)
-        flux, turn = np.linalg.eigh(form)
-        if len(flux) == 1 and abs(flux[0]) <= abs(logs[group][0]):
-            decaying |= group & (sign * logs < 0)  # evanescent, close to the circle
-            continue
-        if np.any(flux > 0) and np.any(flux < 0):
-            edge |= _is_defective(M0, M1, complex(np.mean(factors[group])), int(group.sum()))
-        columns.append(basis @ turn)
-        column_flux.append(flux)
-        column_factors.append(np.full(len(flux), np.mean(factors[group])))
-    dtype = complex
-    x = np.concatenate(columns, axis=1) if columns else np.zeros((2 * r, 0), dtype)
-    flux = np.concatenate(column_flux) if columns else np.zeros(0)
-    fac = np.concatenate(column_factors) if columns else np.zeros(0, dtype)
-    carrying = np.abs(flux) > 1e-12
+    try:
+        for group in _groups(factors, near):
+            basis, step = schur.subspace(group)
+            a_before, b = basis[:r], basis[r:]
+            flux = 1j * (a_before.conj().T @ b - b.conj().T @ a_before)  # -2 Im(a^+ b)
+            if len(flux) == 1:
+                if abs(flux[0, 0].real) <= abs(logs[group][0]):
+                    decaying |= group & (sign * logs < 0)  # evanescent, close to the circle
+                    continue
+                columns.append(basis)
+                column_flux.append(flux[0].real)
+            else:
+                if _is_defective(M0, M1, complex(np.mean(factors[group])), len(flux)):
+                    edge = True
+                inside = lead.resolvent.displacements(at, *_layer(a_before, b, step))[0]
+                speeds, turn = _simultaneous(flux, inside.conj().T @ inside)
+                columns.append(basis @ turn)
+                column_flux.append(speeds)
+            column_factors.append(np.full(len(flux), np.mean(factors[group])))
+        decayed, _ = schur.subspace(decaying)
+    except scipy.linalg.LinAlgError:
+        return _irregular(r), edge
+    x = np.concatenate([np.zeros((2 * r, 0), complex), *columns], axis=1)
+    flux = np.concatenate([np.zeros(0), *column_flux])
+    fac = np.concatenate([np.zeros(0, complex), *column_factors])
+    carrying = np.abs(flux) > 1e-12 * (np.abs(x) ** 2).sum(axis=0)
     out, inc = carrying & (sign * flux > 0), carrying & (sign * flux < 0)
-    decayed = subspace(decaying, alphas, betas) if decaying.any() else np.zeros((2 * r, 0), dtype)
     n_out, n_in = int(out.sum()), int(inc.sum())
-    good = n_out == n_in and n_out + int(decaying.sum()) == r and bool(carrying.all())
-    outgoing, incoming = np.zeros((1, 2 * r, r), dtype), np.zeros((1, 2 * r, r), dtype)
-    out_factors, in_factors = np.zeros((1, r), dtype), np.zeros((1, r), dtype)
-    if good:
-        outgoing[0, :, :n_out] = x[:, out] / np.sqrt(np.abs(flux[out]))
-        outgoing[0, :, n_out:] = decayed
-        incoming[0, :, :n_in] = x[:, inc] / np.sqrt(np.abs(flux[inc]))
-        out_factors[0, :n_out], in_factors[0, :n_in] = fac[out], fac[inc]
-        out_factors[0, n_out:] = factors[decaying]
-    states = LeadStates(
-        outgoing,
-        incoming,
-        out_factors,
-        in_factors,
-        np.array([n_out if good else 0]),
-        np.array([n_in if good else 0]),
-        np.array([good]),
-    )
+    if n_out != n_in or n_out + int(decaying.sum()) != r or not carrying.all():
+        return _irregular(r), edge
+    x = x / np.sqrt(np.abs(flux))
+    states = _irregular(r)
+    states.outgoing[0, :, :n_out], states.outgoing[0, :, n_out:] = x[:, out], decayed
+    states.incoming[0, :, :n_in] = x[:, inc]
+    states.out_factors[0, :n_out], states.out_factors[0, n_out:] = fac[out], factors[decaying]
+    states.in_factors[0, :n_in] = fac[inc]
+    states.n_out[0], states.n_in[0], states.regular[0] = n_out, n_in, True
     return states, edge
 
 
-def _group(factors: NDArray, remaining: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The first remaining Bloch factor and all those connected to it by small steps."""
-    group = np.zeros(len(factors), dtype=bool)
-    group[np.flatnonzero(remaining)[0]] = True
-    while True:
-        grown = remaining & (np.abs(factors[:, None] - factors[None, group]).min(axis=1) < _CLUSTER)
-        if np.array_equal(grown, group):
-            return group
-        group = grown
+def _irregular(r: int) -> LeadStates:
+    def zeros(*shape: int) -> NDArray:
+        return np.zeros((1, *shape), dtype=complex)
+
+    none = np.zeros(1, dtype=np.intp)
+    return LeadStates(zeros(2 * r, r), zeros(2 * r, r), zeros(r), zeros(r), none, none.copy(), np.zeros(1, dtype=bool))
+
+
+class _Schur:
+    """Generalized Schur form of a pencil, reordered on demand.
+
+    Attributes
+    ----------
+    factors : numpy.ndarray, shape (n,)
+        Eigenvalues lambda of ``M0 x = lambda M1 x``; infinite ones as inf.
+    logs : numpy.ndarray, shape (n,)
+        log |lambda|.
+    """
+
+    def __init__(self, M0: NDArray, M1: NDArray) -> None:
+        self._form = scipy.linalg.qz(M0, M1, output="complex")
+        alphas, betas = np.diag(self._form[0]), np.diag(self._form[1])
+        with np.errstate(all="ignore"):
+            self.factors = np.where(np.abs(betas) > 0, alphas / betas, np.inf)
+            self.logs = np.log(np.abs(alphas)) - np.log(np.abs(betas))
+
+    def subspace(self, selected: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+        """Orthonormal basis V (n, m) of the deflating subspace of the selected eigenvalues, and S with M0 V = M1 V S."""
+        m = int(selected.sum())
+        if m == 0:
+            return np.zeros((len(selected), 0), complex), np.zeros((0, 0), complex)
+        S, T, Q, Z = self._form
+        S, T, _, _, _, Z, *_, info = scipy.linalg.lapack.ztgsen(selected, S, T, Q, Z, ijob=0, lwork=1, liwork=1)
+        if info != 0:
+            raise scipy.linalg.LinAlgError("eigenvalues too close to be reordered")
+        with np.errstate(all="ignore"):
+            step = S[:m, :m]
+            if np.all(np.abs(np.diag(T)[:m]) > 0):
+                step = scipy.linalg.solve_triangular(T[:m, :m], step)
+        return Z[:, :m], step
+
+
+def _layer(a_before: NDArray, b: NDArray, step: NDArray) -> tuple[NDArray, NDArray]:
+    """What acts on the ports (A, B) of a layer, and their answers, for states that the translation takes to x S."""
+    drive = np.concatenate([b @ step, a_before])
+    answer = np.concatenate([a_before @ step, b])
+    return drive[None], answer[None]
+
+
+def _simultaneous(flux: NDArray, norm: NDArray) -> tuple[NDArray[np.float64], NDArray]:
+    """Combinations of states that diagonalise the flux and the norm at once, and their fluxes (for unit norm)."""
+    return scipy.linalg.eigh(flux, 0.5 * (norm + norm.conj().T))
+
+
+def _groups(factors: NDArray, near: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """Groups of the ``near`` Bloch factors connected by small steps."""
+    remaining = near.copy()
+    while remaining.any():
+        group = np.zeros(len(factors), dtype=bool)
+        group[np.flatnonzero(remaining)[0]] = True
+        while True:
+            apart = np.abs(factors[remaining][:, None] - factors[None, group]).min(axis=1)
+            grown = remaining.copy()
+            grown[remaining] = apart < _CLUSTER
+            if np.array_equal(grown, group):
+                break
+            group = grown
+        remaining &= ~group
+        yield group
 
 
 def _is_defective(M0: NDArray, M1: NDArray, factor: complex, size: int) -> bool:
     """Whether a group of equal Bloch factors has fewer eigenvectors than members: a band edge."""
+    scale = np.linalg.norm(M0, 2) + np.linalg.norm(M1, 2)
     singular = np.linalg.svd(M0 - factor * M1, compute_uv=False)
-    return bool(np.count_nonzero(singular < _PARALLEL * singular[0]) < size)
+    return bool(np.count_nonzero(singular < _PARALLEL * scale) < size)

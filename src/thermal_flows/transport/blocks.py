@@ -8,7 +8,9 @@ block per wave vector then gives Green's functions on the ports at any number of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,37 +25,62 @@ _POLE_DISTANCE = 1e-4
 _SHIFTS = (0.0, 1.0, -0.6180339887)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PortResolvent:
     """Green's function of an isolated block, seen through its ports.
 
     With ``H' = H + alpha P P^+`` (P: the columns of the ports) and ``g = P^+ (w2 - H')^-1 P``, a block driven by
     ``P s`` answers ``y = P^+ u`` with ``(1 + alpha g) y = g s``, for any real alpha. Where w2 meets an eigenvalue of H
-    the pair (g, alpha) of another alpha is used: exact on the pole itself.
+    the pair (g, alpha) of another alpha is used: exact on the pole itself. Each alpha is diagonalised when first used.
+
+    Attributes
+    ----------
+    block : numpy.ndarray, shape (n, n)
+    ports : numpy.ndarray, shape (n, p)
     """
 
+    block: NDArray
     ports: NDArray
-    energies: tuple[NDArray[np.float64], ...]
-    vectors: tuple[NDArray, ...]
-    scale: float
+    _spectra: dict[int, _Spectrum] = field(default_factory=dict, init=False, repr=False)
 
-    @classmethod
-    def build(cls, block: NDArray, ports: NDArray) -> PortResolvent:
-        """Diagonalise ``block`` (n, n) once per shift alpha; ``ports`` has shape (n, p)."""
-        energies, vectors = [], []
-        for alpha in _SHIFTS:
-            shifted = block if alpha == 0 else block + alpha * (ports @ ports.conj().T)
-            e, v = np.linalg.eigh(shifted)
-            energies.append(e)
-            vectors.append(v)
-        scale = max(float(np.abs(energies[0]).max()), float(np.linalg.norm(ports, 2) ** 2))
-        return cls(ports, tuple(energies), tuple(vectors), scale)
+    def _spectrum(self, k: int) -> _Spectrum:
+        if k not in self._spectra:
+            alpha = _SHIFTS[k]
+            shifted = self.block if alpha == 0 else self.block + alpha * (self.ports @ self.ports.conj().T)
+            energies, vectors = np.linalg.eigh(shifted)
+            weights = vectors.conj().T @ self.ports
+            self._spectra[k] = _Spectrum(energies, weights, weights[:, :, None].conj() * weights[:, None, :])
+        return self._spectra[k]
+
+    @cached_property
+    def scale(self) -> float:
+        """Squared frequency that distances from poles are measured in."""
+        return max(float(np.abs(self._spectrum(0).energies).max()), float(np.linalg.norm(self.ports, 2) ** 2))
 
     def _choice(self, w2: NDArray[np.float64]) -> NDArray[np.intp]:
         """Index of the shift used at each squared frequency: the first that is far from its poles, else the farthest."""
-        distance = np.stack([np.abs(w2[:, None] - e).min(axis=1) for e in self.energies]) / self.scale
-        far = distance > _POLE_DISTANCE
-        return np.where(far.any(axis=0), far.argmax(axis=0), distance.argmax(axis=0))
+
+        def distance(k: int, at: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.abs(at[:, None] - self._spectrum(k).energies).min(axis=1) / self.scale
+
+        choice = np.zeros(len(w2), dtype=np.intp)
+        near = np.flatnonzero(distance(0, w2) <= _POLE_DISTANCE)
+        if len(near):
+            distances = np.stack([distance(k, w2[near]) for k in range(len(_SHIFTS))])
+            far = distances > _POLE_DISTANCE
+            choice[near] = np.where(far.any(axis=0), far.argmax(axis=0), distances.argmax(axis=0))
+        return choice
+
+    def _by_shift(
+        self, w2: NDArray[np.float64]
+    ) -> Iterator[tuple[NDArray[np.intp], int, _Spectrum, NDArray[np.float64]]]:
+        """The frequencies that share a shift: where they are, the shift's index, its spectrum and 1 / (w2 - energies)."""
+        choice = self._choice(w2)
+        for k in range(len(_SHIFTS)):
+            at = np.flatnonzero(choice == k)
+            if len(at):
+                spectrum = self._spectrum(k)
+                yield at, k, spectrum, _safe_inverse(w2[at, None] - spectrum.energies, self.scale)
 
     def evaluate(self, w2: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.float64]]:
         """Green's functions on the ports and the shifts they belong to.
@@ -63,18 +90,17 @@ class PortResolvent:
         g : numpy.ndarray, shape (nw, p, p)
         alpha : numpy.ndarray, shape (nw,)
         """
-        choice = self._choice(w2)
         p = self.ports.shape[1]
-        g = np.empty((len(w2), p, p), dtype=self.vectors[0].dtype)
-        for k in np.unique(choice):
-            at = choice == k
-            weights = self.vectors[k].conj().T @ self.ports
-            inverse = _safe_inverse(w2[at, None] - self.energies[k], self.scale)
-            g[at] = (weights.conj().T[None] * inverse[:, None, :]) @ weights
-        return g, np.asarray(_SHIFTS)[choice]
+        g = np.empty((len(w2), p, p), dtype=np.result_type(self.block, self.ports))
+        alpha = np.empty(len(w2))
+        for at, k, spectrum, inverse in self._by_shift(w2):
+            products = spectrum.products.reshape(-1, p * p)
+            g[at] = (inverse @ products.view(float)).view(products.dtype).reshape(-1, p, p)
+            alpha[at] = _SHIFTS[k]
+        return g, alpha
 
-    def norms(self, w2: NDArray[np.float64], drive: NDArray, answer: NDArray) -> NDArray[np.float64]:
-        """Norms |u| of the displacements inside the block, shape (nw, k).
+    def displacements(self, w2: NDArray[np.float64], drive: NDArray, answer: NDArray) -> NDArray:
+        """Displacements inside the block, in the basis of its eigenvectors, shape (nw, n, k).
 
         Parameters
         ----------
@@ -82,15 +108,24 @@ class PortResolvent:
         drive, answer : numpy.ndarray, shape (nw, p, k)
             What acts on the ports, and the ports' answers ``P^+ u``.
         """
-        choice = self._choice(w2)
-        squares = np.empty((len(w2), drive.shape[2]))
-        for k in np.unique(choice):
-            at = choice == k
-            weights = self.vectors[k].conj().T @ self.ports
-            inverse = _safe_inverse(w2[at, None] - self.energies[k], self.scale)
-            inside = inverse[:, :, None] * (weights @ (drive[at] - _SHIFTS[k] * answer[at]))
-            squares[at] = (np.abs(inside) ** 2).sum(axis=1)
-        return np.sqrt(squares)
+        inside = np.empty((len(w2), len(self.block), drive.shape[2]), dtype=np.result_type(self.block, drive, answer))
+        for at, k, spectrum, inverse in self._by_shift(w2):
+            inside[at] = inverse[:, :, None] * (spectrum.weights @ (drive[at] - _SHIFTS[k] * answer[at]))
+        return inside
+
+    def norms(self, w2: NDArray[np.float64], drive: NDArray, answer: NDArray) -> NDArray[np.float64]:
+        """Norms |u| of the displacements inside the block, shape (nw, k); arguments as :meth:`displacements`."""
+        inside = self.displacements(w2, drive, answer)
+        return np.sqrt((inside.real**2 + inside.imag**2).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Spectrum:
+    """Eigenvalues (n,) of a block, its eigenvectors' weights on the ports (n, p) and their products (n, p, p)."""
+
+    energies: NDArray[np.float64]
+    weights: NDArray
+    products: NDArray
 
 
 def _safe_inverse(difference: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
@@ -100,7 +135,7 @@ def _safe_inverse(difference: NDArray[np.float64], scale: float) -> NDArray[np.f
     return np.where(np.abs(difference) < tiny, 0.0, 1.0 / np.where(np.abs(difference) < tiny, 1.0, difference))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeadBlocks:
     """One lead at one in-plane wave vector.
 
@@ -132,7 +167,7 @@ class LeadBlocks:
         r = int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
         A = U[:, :r] * np.sqrt(s[:r])
         B = Vh[:r].conj().T * np.sqrt(s[:r])
-        return cls(H00, H01, A, B, PortResolvent.build(H00, np.hstack([A, B])))
+        return cls(H00, H01, A, B, PortResolvent(H00, np.hstack([A, B])))
 
     def band_ranges(self, n_samples: int = 32) -> NDArray[np.float64]:
         """Intervals of squared frequency outside which the lead certainly has no propagating mode.
@@ -144,15 +179,21 @@ class LeadBlocks:
         -------
         numpy.ndarray, shape (n, 2)
         """
-        phases = np.exp(2j * np.pi * np.arange(n_samples) / n_samples)[:, None, None]
+        # real blocks have the same bands at opposite phases
+        n_different = n_samples // 2 + 1 if np.isrealobj(self.H01) else n_samples
+        phases = np.exp(2j * np.pi * np.arange(n_different) / n_samples)[:, None, None]
         forward = phases * self.H01
         bands = np.linalg.eigvalsh(self.H00 + forward + forward.conj().swapaxes(1, 2))
         reach = 4 * float(np.linalg.norm(self.H01, 2)) * np.sin(np.pi / (2 * n_samples))
         return np.stack([bands.min(axis=0) - reach, bands.max(axis=0) + reach], axis=1)
 
+    @cached_property
+    def _ranges(self) -> NDArray[np.float64]:
+        return self.band_ranges()
+
     def may_propagate(self, w2: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Where the lead can have propagating modes; False is certain."""
-        ranges = self.band_ranges()
+        ranges = self._ranges
         return np.any((w2[:, None] >= ranges[:, 0]) & (w2[:, None] <= ranges[:, 1]), axis=1)
 
 
@@ -252,7 +293,7 @@ class BlockBuilder:
         ports = np.zeros((len(hd), left.rank + right.rank), dtype=hd.dtype)
         ports[: len(h00l), : left.rank] = left.B
         ports[len(hd) - len(h00r) :, left.rank :] = right.A
-        return JunctionBlocks(left, right, PortResolvent.build(hd, ports))
+        return JunctionBlocks(left, right, PortResolvent(hd, ports))
 
     def _blocks(self, q: NDArray[np.float64]) -> tuple[NDArray, ...]:
         blocks = self._complex_blocks(q)

@@ -121,8 +121,8 @@ class Junction:
     def block_mismatch(self) -> tuple[float, float]:
         """Largest difference between the device's outer principal layers and the leads, eV/Angstrom^2.
 
-        The off-diagonal elements inside the outermost layer and, where the device is longer than that, its coupling to the
-        next layer are compared with the lead's ``R3 = 0`` and ``R3 = +1`` blocks.
+        The couplings inside the outermost layer are compared with the lead's ``R3 = 0`` block and, where another layer fits
+        between the two outermost ones, its couplings to the rest of the device with the lead's block to the next layer.
 
         Returns
         -------
@@ -146,7 +146,7 @@ class Junction:
                 elif c == forward and has_next:
                     expected[(start + i, next_start + j, a, b, 0)] = phi
             own = range(start, start + lead.n_atoms)
-            partners = set(own) | (set(range(next_start, next_start + lead.n_atoms)) if has_next else set())
+            partners = set(range(n_d)) if has_next else set(own)
             keys = set(expected) | {k for k in device if k[0] in own and k[1] in partners}
             zero = np.zeros((3, 3))
             for key in keys:
@@ -197,7 +197,7 @@ class Junction:
         )
 
     def to_arrays(self) -> dict[str, NDArray]:
-        """The junction as named arrays, ``X_cell``, ``X_pos``, ``X_mass``, ``X_i``, ``X_j``, ``X_R``, ``X_phi`` for X in L, R, D."""
+        """The junction as named arrays ``X_cell, X_pos, X_mass, X_i, X_j, X_R, X_phi`` for X in L, R, D."""
         arrays = {}
         for letter, name in _PARTS.items():
             part: PairForceConstants = getattr(self, name)

@@ -50,7 +50,7 @@ class Scattering:
         rows = np.concatenate(
             [np.arange(r_l) < self.left.n_out[:, None], np.arange(r_r) < self.right.n_out[:, None]], axis=1
         )
-        return np.abs(self.amplitudes) ** 2 * rows[:, :, None]
+        return (self.amplitudes.real**2 + self.amplitudes.imag**2) * rows[:, :, None]
 
     def transmission(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sum over modes of the transmittance, from the left and from the right; each of shape (nw,)."""
@@ -134,21 +134,14 @@ def match(blocks: JunctionBlocks, w2: NDArray[np.float64], left: LeadStates, rig
     -------
     numpy.ndarray, shape (nw, r_L + r_R, r_L + r_R)
     """
-    r_l, r_r = blocks.left.rank, blocks.right.rank
+    r_l = blocks.left.rank
     g, alpha = blocks.device.evaluate(w2)
-    one = np.eye(r_l + r_r) + alpha[:, None, None] * g
-
-    def ports(states_l: NDArray, states_r: NDArray) -> tuple[NDArray, NDArray]:
-        y = np.zeros((len(w2), r_l + r_r, r_l + r_r), dtype=complex)
-        f = np.zeros_like(y)
-        y[:, :r_l, :r_l], f[:, :r_l, :r_l] = states_l[:, r_l:], states_l[:, :r_l]
-        y[:, r_l:, r_l:], f[:, r_l:, r_l:] = states_r[:, :r_r], states_r[:, r_r:]
-        return y, f
-
-    y_out, f_out = ports(left.outgoing, right.outgoing)
-    y_in, f_in = ports(left.incoming, right.incoming)
-    matrix = one @ y_out - g @ f_out
-    drive = g @ f_in - one @ y_in
+    one = np.eye(g.shape[1]) + alpha[:, None, None] * g
+    # (1 + alpha g) y - g f as an operator on the states (a, b) of either lead
+    from_left = np.concatenate([-g[:, :, :r_l], one[:, :, :r_l]], axis=2)
+    from_right = np.concatenate([one[:, :, r_l:], -g[:, :, r_l:]], axis=2)
+    matrix = np.concatenate([_times(from_left, left.outgoing), _times(from_right, right.outgoing)], axis=2)
+    drive = -np.concatenate([_times(from_left, left.incoming), _times(from_right, right.incoming)], axis=2)
     try:
         return np.linalg.solve(matrix, drive)
     except np.linalg.LinAlgError:
@@ -158,3 +151,10 @@ def match(blocks: JunctionBlocks, w2: NDArray[np.float64], left: LeadStates, rig
             if np.linalg.matrix_rank(matrix[k]) == len(matrix[k]):
                 amplitudes[k] = np.linalg.solve(matrix[k], drive[k])
         return amplitudes
+
+
+def _times(operator: NDArray, states: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """``operator @ states``, in real arithmetic if the operator is real."""
+    if np.isrealobj(operator):
+        return (operator @ states.view(float)).view(complex)
+    return operator @ states

@@ -1,0 +1,177 @@
+"""The main job: two crystals in, an interfacial thermal conductance out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobflow import Flow, Maker
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from thermal_flows.jobs import CrystalRelaxMaker, JunctionImportMaker, JunctionMaker, TransmissionMaker
+from thermal_flows.potentials import resolve_potential
+from thermal_flows.structures import build_interface
+from thermal_flows.transport import Junction
+
+STRAIN_SLACK = 0.03
+"""Strain of the crystals as given may exceed the limit by this before `make` refuses: relaxation changes it."""
+
+
+@dataclass
+class InterfaceTransmissionMaker(Maker):
+    """Interfacial thermal conductance of two crystals by lattice dynamics.
+
+    Both crystals are relaxed with the potential, stacked on a common in-plane cell, relaxed again, and the force constants of
+    their junction solved for the transmission of every phonon mode.
+
+    Attributes
+    ----------
+    name : str
+    crystal_maker : CrystalRelaxMaker or None
+        Relaxes the bulk crystals; None takes them as they are.
+    junction_maker : JunctionMaker
+    transmission_maker : TransmissionMaker
+
+    Examples
+    --------
+    >>> from thermal_flows.structures import crystal
+    >>> maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge")
+    >>> flow = maker.make(crystal("Ge"), crystal("Si"))
+    >>> flow.name
+    'Si|Ge interface transmission'
+    """
+
+    name: str = "interface transmission"
+    crystal_maker: CrystalRelaxMaker | None = field(default_factory=CrystalRelaxMaker)
+    junction_maker: JunctionMaker = field(default_factory=JunctionMaker)
+    transmission_maker: TransmissionMaker = field(default_factory=TransmissionMaker)
+
+    @classmethod
+    def from_potential(cls, potential: str, **transmission: object) -> InterfaceTransmissionMaker:
+        """A maker whose jobs all use one potential.
+
+        Parameters
+        ----------
+        potential : str
+            Built-in name, or ``"module:callable"`` of an ASE calculator factory.
+        **transmission
+            Fields of :class:`TransmissionMaker`, for instance ``q_mesh=(40, 40)`` or ``temperatures=(100, 300)``.
+
+        Raises
+        ------
+        PotentialError
+            If the potential is not known.
+        """
+        spec = resolve_potential(potential).spec
+        return cls(
+            crystal_maker=CrystalRelaxMaker(potential=spec),
+            junction_maker=JunctionMaker(potential=spec),
+            transmission_maker=TransmissionMaker(**transmission),  # type: ignore[arg-type]
+        )
+
+    def make(
+        self,
+        film: Structure,
+        substrate: Structure,
+        *,
+        film_miller: Sequence[int] = (0, 0, 1),
+        substrate_miller: Sequence[int] = (0, 0, 1),
+        film_termination: int = 0,
+        substrate_termination: int = 0,
+        strain: str = "film",
+        max_strain: float = 0.05,
+        shift: Sequence[float] = (0.0, 0.0),
+        gap: float | None = None,
+    ) -> Flow:
+        """A flow from two crystals to an :class:`~thermal_flows.schemas.InterfaceDoc`.
+
+        Parameters
+        ----------
+        film, substrate : pymatgen.core.Structure
+            Any cell of the crystals; the substrate becomes the left lead, the film the right lead.
+        film_miller, substrate_miller, film_termination, substrate_termination, strain, max_strain, shift, gap
+            As in :func:`thermal_flows.structures.build_interface`.
+
+        Returns
+        -------
+        jobflow.Flow
+            Its output is the interface document.
+
+        Raises
+        ------
+        PotentialError
+            If the potential does not know an element.
+        StructureError
+            If the crystals do not fit each other within ``max_strain`` (and a slack of 0.03 for their relaxation).
+        """
+        options = {
+            "film_miller": [int(m) for m in film_miller],
+            "substrate_miller": [int(m) for m in substrate_miller],
+            "film_termination": int(film_termination),
+            "substrate_termination": int(substrate_termination),
+            "strain": strain,
+            "max_strain": float(max_strain),
+            "shift": [float(x) for x in shift],
+            "gap": gap,
+        }
+        makers = [m for m in (self.crystal_maker, self.junction_maker) if m is not None]
+        for potential in {m.potential for m in makers}:
+            for structure in (film, substrate):
+                resolve_potential(potential).check_elements(AseAtomsAdaptor.get_atoms(structure, msonable=False))
+        build_interface(substrate, film, **{**options, "max_strain": float(max_strain) + STRAIN_SLACK})  # type: ignore[arg-type]
+
+        formulas = [s.composition.reduced_formula for s in (substrate, film)]
+        jobs = []
+        crystals, uuids = [substrate, film], []
+        if self.crystal_maker is not None:
+            relaxations = [self.crystal_maker.make(structure) for structure in (substrate, film)]
+            for relaxation, formula in zip(relaxations, formulas, strict=True):
+                relaxation.append_name(f" {formula}")
+            jobs += relaxations
+            crystals = [relaxation.output.structure for relaxation in relaxations]
+            uuids = [relaxation.uuid for relaxation in relaxations]
+        junction = self.junction_maker.make(
+            *crystals, substrate_input=substrate, film_input=film, source_uuids=uuids, **options
+        )
+        transmission = self.transmission_maker.make(junction.output)
+        pair = "|".join(formulas)
+        for job in (junction, transmission):
+            job.append_name(f" {pair}")
+        return Flow([*jobs, junction, transmission], output=transmission.output, name=f"{pair} {self.name}")
+
+    def make_from_junction(
+        self, junction: Junction | str | Path, substrate_formula: str, film_formula: str, label: str | None = None
+    ) -> Flow:
+        """A flow from a finished junction to an :class:`~thermal_flows.schemas.InterfaceDoc`.
+
+        Parameters
+        ----------
+        junction : Junction, str or pathlib.Path
+            A junction, or the path of one written by :meth:`Junction.to_npz`; read and checked at once.
+        substrate_formula, film_formula : str
+            Reduced formulas of the left and right lead.
+        label : str, optional
+            Name of the pair with its planes.
+
+        Returns
+        -------
+        jobflow.Flow
+
+        Raises
+        ------
+        JunctionError
+            If the file does not hold a junction.
+        UnstableLeadError
+            If a lead has imaginary frequencies.
+        """
+        live = junction if isinstance(junction, Junction) else Junction.from_npz(junction)
+        live.top_frequencies  # noqa: B018 - refuses unstable leads before anything is submitted
+        arrays = {name: values.tolist() for name, values in live.to_arrays().items()}
+        imported = JunctionImportMaker().make(arrays, substrate_formula, film_formula, label)
+        transmission = self.transmission_maker.make(imported.output)
+        pair = f"{substrate_formula}|{film_formula}"
+        for job in (imported, transmission):
+            job.append_name(f" {pair}")
+        return Flow([imported, transmission], output=transmission.output, name=f"{pair} {self.name}")

@@ -1,0 +1,274 @@
+"""From two crystals to the force constants of their junction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ase import Atoms
+from jobflow import Maker, job
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from thermal_flows.jobs.crystal import current_uuid
+from thermal_flows.lattice.pair_constants import PairForceConstants
+from thermal_flows.lattice.phonopy_io import density_of_states
+from thermal_flows.potentials import Potential, resolve_potential
+from thermal_flows.progress import reporter
+from thermal_flows.schemas.common import Provenance
+from thermal_flows.schemas.identity import array_identity, crystal_identity
+from thermal_flows.schemas.interface import ARRAY_FIELDS, JunctionChecks, JunctionDoc
+from thermal_flows.structures import Interface, build_interface
+from thermal_flows.transport import Junction
+from thermal_flows.transport.construction import (
+    Construction,
+    ConstructionSettings,
+    construct_junction,
+    interface_height,
+)
+
+COMPARISONS = ("device_length", "hessian")
+"""Settings of the force constants whose effect on the conductance can be tested."""
+
+
+@dataclass
+class JunctionMaker(Maker):
+    """Build an interface of two crystals, relax it and compute the force constants of its junction.
+
+    Attributes
+    ----------
+    name : str
+    potential : str
+        Name, or ``"module:callable"``.
+    settings : ConstructionSettings
+        Relaxation, range, Hessian and lengthening; a dictionary of its fields is taken too.
+    compare : tuple of str
+        For the convergence test: ``device_length`` builds the junction again with another principal layer a side,
+        ``hessian`` with finite differences in place of the analytic Hessian, or with half the step.
+    density_of_states_mesh : int
+        Mesh of the bulk densities of states; 0 leaves them out.
+    """
+
+    name: str = "junction"
+    potential: str = "tersoff-si-ge"
+    settings: ConstructionSettings = field(default_factory=ConstructionSettings)
+    compare: tuple[str, ...] = COMPARISONS
+    density_of_states_mesh: int = 20
+
+    def __post_init__(self) -> None:
+        """Take plain dictionaries and lists, as they come back from JSON."""
+        if isinstance(self.settings, dict):
+            plain = {key: value for key, value in self.settings.items() if not key.startswith("@")}
+            self.settings = ConstructionSettings(**plain)
+        self.compare = tuple(self.compare)
+        unknown = set(self.compare) - set(COMPARISONS)
+        if unknown:
+            raise ValueError(f"unknown comparison {', '.join(sorted(unknown))}; known are {', '.join(COMPARISONS)}")
+
+    @job(output_schema=JunctionDoc, data=list(ARRAY_FIELDS))
+    def make(
+        self,
+        substrate: Structure,
+        film: Structure,
+        substrate_input: Structure | None = None,
+        film_input: Structure | None = None,
+        source_uuids: Sequence[str] = (),
+        **interface_options: Any,
+    ) -> JunctionDoc:
+        """Build the junction substrate|film.
+
+        Parameters
+        ----------
+        substrate, film : Structure
+            Bulk crystals at the potential's own lattice constants.
+        substrate_input, film_input : Structure, optional
+            What the user gave; they identify the system. ``substrate`` and ``film`` by default.
+        source_uuids : sequence of str
+            Jobs the crystals came from.
+        **interface_options
+            As in :func:`thermal_flows.structures.build_interface`.
+        """
+        potential = resolve_potential(self.potential)
+        calculator = potential.calculator()
+        interface = build_interface(substrate, film, **interface_options)
+        timings: dict[str, float] = {}
+        began = time.perf_counter()
+        built = construct_junction(
+            interface, calculator, self.settings, report=reporter().stage, progress=reporter().progress
+        )
+        timings["junction"] = time.perf_counter() - began
+        compared = []
+        for parameter in self.compare:
+            began = time.perf_counter()
+            compared.append(_compared(parameter, interface, potential, built, self.settings))
+            timings[f"comparison: {parameter}"] = time.perf_counter() - began
+        densities = None
+        if self.density_of_states_mesh:
+            reporter().stage("bulk densities of states")
+            began = time.perf_counter()
+            densities = _densities(built, self.density_of_states_mesh)
+            timings["densities of states"] = time.perf_counter() - began
+        junction = built.assembly.junction
+        relaxed = built.relaxations["junction"]
+        return JunctionDoc(
+            label=interface.label,
+            substrate_formula=substrate.composition.reduced_formula,
+            film_formula=film.composition.reduced_formula,
+            system={
+                "substrate": crystal_identity(substrate_input or substrate),
+                "film": crystal_identity(film_input or film),
+                "substrate_miller": list(interface.substrate_miller),
+                "film_miller": list(interface.film_miller),
+                "substrate_termination": interface.substrate_termination,
+                "film_termination": interface.film_termination,
+                "strained": interface.strain["strained"],
+                "shift": [round(x, 6) for x in interface.shift],
+                "gap": interface.gap,
+            },
+            area=junction.area,
+            strain=interface.strain,
+            structure=AseAtomsAdaptor.get_structure(_plain(relaxed.atoms)),
+            interface_z=interface_height(relaxed.atoms),
+            stacking_units=list(built.units),
+            termination=[interface.substrate_termination, interface.film_termination],
+            force_constants=_force_constants(built),
+            checks=JunctionChecks(
+                mismatch_left=built.assembly.mismatch[0],
+                mismatch_right=built.assembly.mismatch[1],
+                sum_rule=junction.sum_rule_error(),
+                sum_rule_correction=max(
+                    built.assembly.sum_rule_correction,
+                    built.substrate.sum_rule_correction,
+                    built.film.sum_rule_correction,
+                ),
+                asymmetry=max(built.assembly.asymmetry, built.substrate.asymmetry, built.film.asymmetry),
+                neglected=max(built.neglected, built.substrate.neglected, built.film.neglected),
+                max_force=relaxed.max_force,
+                max_stress=relaxed.max_stress,
+                residual_shear=max(r.residual_shear for r in built.relaxations.values()),
+                lengths_tried=[[float(x) for x in row] for row in built.history],
+            ),
+            n_atoms=[junction.left.n_atoms, junction.device.n_atoms, junction.right.n_atoms],
+            junction_arrays=_lists(junction),
+            compared_junctions=compared,
+            density_of_states=densities,
+            timings=timings,
+            provenance=Provenance(
+                potential=potential.provenance(),
+                parameters={"construction": asdict(self.settings), "interface": _json_able(interface_options)},
+                job_uuids=[*source_uuids, *current_uuid()],
+                citations=list(potential.citation),
+            ),
+        )
+
+
+@dataclass
+class JunctionImportMaker(Maker):
+    """Take a finished junction (a user's own force constants) into a flow.
+
+    Attributes
+    ----------
+    name : str
+    """
+
+    name: str = "import junction"
+
+    @job(output_schema=JunctionDoc, data=list(ARRAY_FIELDS))
+    def make(
+        self, junction_arrays: dict[str, Any], substrate_formula: str, film_formula: str, label: str | None = None
+    ) -> JunctionDoc:
+        """Document a junction given as the arrays of :meth:`Junction.to_arrays` (as lists)."""
+        junction = Junction.from_arrays(junction_arrays, source="the junction handed in")
+        left, right = junction.block_mismatch()
+        return JunctionDoc(
+            label=label or f"{substrate_formula}|{film_formula}",
+            substrate_formula=substrate_formula,
+            film_formula=film_formula,
+            system={
+                "junction": array_identity(junction.to_arrays()),
+                "substrate": substrate_formula,
+                "film": film_formula,
+            },
+            area=junction.area,
+            force_constants={"method": "given"},
+            checks=JunctionChecks(
+                mismatch_left=left,
+                mismatch_right=right,
+                sum_rule=junction.sum_rule_error(),
+                sum_rule_correction=0.0,
+                asymmetry=max(p.asymmetry() for p in (junction.left, junction.device, junction.right)),
+                neglected=0.0,
+                lengths_tried=[],
+            ),
+            n_atoms=[junction.left.n_atoms, junction.device.n_atoms, junction.right.n_atoms],
+            junction_arrays=_lists(junction),
+            provenance=Provenance(parameters={"junction": "given"}, job_uuids=current_uuid()),
+        )
+
+
+def _plain(atoms: Atoms) -> Atoms:
+    """Only cell, positions and elements: a structure document needs no labels."""
+    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+
+
+def _lists(junction: Junction) -> dict[str, Any]:
+    return {name: values.tolist() for name, values in junction.to_arrays().items()}
+
+
+def _json_able(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+
+
+def _force_constants(built: Construction) -> dict[str, Any]:
+    return {
+        "method": built.hessian_method,
+        "step": built.step,
+        "step_error": built.step_error,
+        "range": built.cutoff,
+        "substrate_range": built.substrate.cutoff,
+        "film_range": built.film.cutoff,
+        "substrate_supercell": list(built.substrate.repeats),
+        "film_supercell": list(built.film.repeats),
+        "junction_supercell": list(built.supercell_repeats),
+    }
+
+
+def _compared(
+    parameter: str, interface: Interface, potential: Potential, built: Construction, settings: ConstructionSettings
+) -> dict[str, Any]:
+    """The same junction with one setting changed."""
+    if parameter == "device_length":
+        changed = replace(settings, extra_layers=settings.extra_layers + 1)
+    elif built.hessian_method == "analytic":
+        changed = replace(settings, hessian="finite_differences")
+    else:
+        changed = replace(settings, step=0.5 * float(built.step or 0.0))
+    reporter().stage(f"convergence test: {parameter}")
+    other = construct_junction(interface, potential.calculator(), changed, progress=reporter().progress)
+
+    def described(c: Construction) -> str:
+        if parameter == "device_length":
+            return f"{c.assembly.junction.device.n_atoms} atoms ({c.units[0]} + {c.units[1]} stacking units)"
+        return c.hessian_method if c.step is None else f"finite differences, step {c.step:g} A"
+
+    return {
+        "parameter": parameter,
+        "used": described(built),
+        "compared": described(other),
+        "arrays": _lists(other.assembly.junction),
+    }
+
+
+def _densities(built: Construction, mesh: int) -> dict[str, list[float]]:
+    result = {}
+    sides: tuple[tuple[str, PairForceConstants, Atoms], ...] = (
+        ("left", built.substrate.pairs, built.interface.substrate),
+        ("right", built.film.pairs, built.interface.film),
+    )
+    for side, pairs, unit in sides:
+        frequencies, states = density_of_states(pairs, unit.numbers, mesh=mesh)
+        result[f"{side}_frequencies"] = frequencies.tolist()
+        result[f"{side}_states"] = states.tolist()
+    return result

@@ -1,0 +1,333 @@
+"""From a junction to its conductance, with the convergence that backs the number."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jobflow import Maker, job
+from pymatgen.core import Element
+from pymatgen.core.composition import Composition
+
+from thermal_flows import units
+from thermal_flows.jobs.crystal import current_uuid
+from thermal_flows.progress import reporter
+from thermal_flows.schemas.common import ConvergenceTest, Provenance, conductance_value
+from thermal_flows.schemas.identity import sha256_of
+from thermal_flows.schemas.interface import (
+    ARRAY_FIELDS,
+    InterfaceDoc,
+    JunctionDoc,
+    MeanSpectrum,
+    TransmissionChecks,
+    junction_from_lists,
+    mode_arrays,
+    spectrum_arrays,
+)
+from thermal_flows.settings import settings
+from thermal_flows.transport import Junction, TransmissionSpectrum, solve_transmission
+
+Key = tuple[str, str, str, float]
+CITATIONS = ("10.1103/PhysRevB.91.174302", "10.1063/1.2133890")
+"""Mode matching with Bloch matrices (Ong and Zhang); diffuse mismatch with full dispersion (Reddy et al.)."""
+
+
+@dataclass
+class TransmissionMaker(Maker):
+    """Transmission and conductance of a junction by mode matching, with the diffuse mismatch model beside it.
+
+    Attributes
+    ----------
+    name : str
+    q_mesh : tuple of int
+        Half-shifted mesh of in-plane wave vectors; doubled until converged.
+    n_frequencies : int
+        Midpoints of [0, top of the softer lead]; doubled until converged.
+    temperatures : tuple of float
+        K.
+    reference_temperature : float
+        Temperature at which convergence is judged, K.
+    convergence_tolerance : float
+        Largest accepted sum of the relative changes when mesh, grid, device length and Hessian are coarsened or changed.
+    max_refinements : int
+        How often mesh or grid may be doubled.
+    resolve_modes : bool
+        Keep every incident mode.
+    n_workers : int or None
+        Threads; None follows the settings.
+    """
+
+    name: str = "transmission"
+    q_mesh: tuple[int, int] = (20, 20)
+    n_frequencies: int = 200
+    temperatures: tuple[float, ...] = (50.0, 100.0, 200.0, 300.0, 400.0, 500.0)
+    reference_temperature: float = 300.0
+    convergence_tolerance: float = 0.01
+    max_refinements: int = 2
+    resolve_modes: bool = True
+    n_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before any force is computed."""
+        self.q_mesh = (int(self.q_mesh[0]), int(self.q_mesh[1]))
+        self.temperatures = tuple(float(t) for t in self.temperatures)
+        if min(self.q_mesh) < 2:
+            raise ValueError(f"q_mesh must be at least (2, 2), so that half of it can be compared; got {self.q_mesh}")
+        if self.n_frequencies < 2:
+            raise ValueError(f"n_frequencies must be at least 2; got {self.n_frequencies}")
+        units.mode_heat_capacity(1.0, [*self.temperatures, self.reference_temperature])  # positive temperatures
+        if not self.temperatures:
+            raise ValueError("give at least one temperature, in K")
+
+    @job(output_schema=InterfaceDoc, data=list(ARRAY_FIELDS))
+    def make(self, junction_doc: JunctionDoc) -> InterfaceDoc:
+        """Compute the :class:`InterfaceDoc` of a :class:`JunctionDoc`."""
+        doc = junction_doc if isinstance(junction_doc, JunctionDoc) else JunctionDoc.model_validate(junction_doc)
+        junction = doc.junction()
+        timings = dict(doc.timings)
+        began = time.perf_counter()
+        q_mesh, n_frequencies = self.q_mesh, self.n_frequencies
+        known: dict[tuple[tuple[int, int], int], TransmissionSpectrum] = {}
+
+        def solved(mesh: tuple[int, int], n: int) -> TransmissionSpectrum:
+            if (mesh, n) not in known:
+                known[mesh, n] = self._solve(junction, mesh, n)
+            return known[mesh, n]
+
+        spectrum = solved(q_mesh, n_frequencies)
+        timings["transmission"] = time.perf_counter() - began
+        began = time.perf_counter()
+        others = self._compared(doc, solved(_half(q_mesh), n_frequencies), q_mesh, n_frequencies)
+        refinements = 0
+        while True:
+            spectrum = solved(q_mesh, n_frequencies)
+            coarse_q, coarse_f = solved(_half(q_mesh), n_frequencies), solved(q_mesh, n_frequencies // 2)
+            tests = self._tests(spectrum, q_mesh, n_frequencies, coarse_q, coarse_f, others)
+            total = sum(test.relative_change for test, _, _ in tests)
+            if total <= self.convergence_tolerance or refinements >= self.max_refinements:
+                break
+            refinements += 1
+            change_q, change_f = tests[0][0].relative_change, tests[1][0].relative_change
+            if change_q >= change_f:
+                q_mesh = (2 * q_mesh[0], 2 * q_mesh[1])
+            else:
+                n_frequencies *= 2
+        timings["convergence tests"] = time.perf_counter() - began
+        values = self._values(spectrum)
+        errors = _errors(values, [(used, compared) for _, used, compared in tests])
+        mean_modes = spectrum.mean_modes
+        parameters = {
+            **doc.provenance.parameters,
+            "transmission": {
+                "method": spectrum.method,
+                "q_mesh": list(q_mesh),
+                "n_frequencies": n_frequencies,
+                "requested_q_mesh": list(self.q_mesh),
+                "requested_n_frequencies": self.n_frequencies,
+            },
+        }
+        system_id, method_id = sha256_of(doc.system), sha256_of(_method(doc, self))
+        return InterfaceDoc(
+            interface_id=sha256_of([system_id, method_id]),
+            system_id=system_id,
+            method_id=method_id,
+            label=doc.label,
+            substrate_formula=doc.substrate_formula,
+            film_formula=doc.film_formula,
+            system=doc.system,
+            area=doc.area,
+            strain=doc.strain,
+            structure=doc.structure,
+            interface_z=doc.interface_z,
+            stacking_units=doc.stacking_units,
+            termination=doc.termination,
+            stacking=(
+                f"{doc.label}: substrate below film. The junction cell's other interface (film below substrate) is not part of "
+                "the device."
+                if doc.structure is not None
+                else None
+            ),
+            force_constants=doc.force_constants,
+            conductance=[conductance_value(values[key], key[3], key[0], key[1], key[2], errors[key]) for key in values],
+            mean_spectrum=MeanSpectrum(
+                frequencies=spectrum.frequencies.tolist(),
+                frequency_weights=spectrum.frequency_weights.tolist(),
+                transmission=spectrum.mean_transmission.tolist(),
+                modes_left=mean_modes[0].tolist(),
+                modes_right=mean_modes[1].tolist(),
+            ),
+            density_of_states=doc.density_of_states,
+            spectrum=spectrum_arrays(spectrum),
+            modes=mode_arrays(spectrum.modes) if spectrum.modes is not None else None,
+            junction_arrays=doc.junction_arrays,
+            convergence=[test for test, _, _ in tests],
+            converged=bool(total <= self.convergence_tolerance),
+            convergence_tolerance=self.convergence_tolerance,
+            warnings=_warnings(doc, spectrum, self.temperatures, total, self.convergence_tolerance),
+            junction_checks=doc.checks,
+            transmission_checks=TransmissionChecks(**asdict(spectrum.checks)),
+            timings=timings,
+            provenance=Provenance(
+                potential=doc.provenance.potential,
+                parameters=parameters,
+                job_uuids=[*doc.provenance.job_uuids, *current_uuid()],
+                citations=[*doc.provenance.citations, *CITATIONS],
+            ),
+        )
+
+    def _solve(self, junction: Junction, q_mesh: tuple[int, int], n_frequencies: int) -> TransmissionSpectrum:
+        reporter().stage(f"transmission, {q_mesh[0]} x {q_mesh[1]} wave vectors, {n_frequencies} frequencies")
+        return solve_transmission(
+            junction,
+            q_mesh,
+            n_frequencies,
+            resolve_modes=self.resolve_modes,
+            n_workers=self.n_workers or settings().n_workers,
+            progress=reporter().progress,
+        )
+
+    def _values(self, spectrum: TransmissionSpectrum) -> dict[Key, float]:
+        """Every conductance by (definition, statistics, method, temperature), MW/(m2 K)."""
+        mismatch = spectrum.diffuse_mismatch()
+        wanted = (
+            (spectrum, "landauer", "quantum"),
+            (spectrum, "landauer", "classical"),
+            (spectrum, "nonequilibrium", "quantum"),
+            (spectrum, "nonequilibrium", "classical"),
+            (mismatch, "landauer", "quantum"),
+        )
+        temperatures = sorted({*self.temperatures, self.reference_temperature})
+        return {
+            (definition, statistics, source.method, t): float(g)
+            for source, definition, statistics in wanted
+            for t, g in zip(temperatures, source.conductance(temperatures, statistics, definition), strict=True)
+        }
+
+    def _compared(
+        self, doc: JunctionDoc, reference: TransmissionSpectrum, q_mesh: tuple[int, int], n_frequencies: int
+    ) -> list[tuple[dict[str, Any], TransmissionSpectrum, TransmissionSpectrum, str]]:
+        """Junctions with other settings beside the one used, on one coarse mesh."""
+        mesh = _half(q_mesh)
+        return [
+            (
+                other,
+                reference,
+                self._solve(junction_from_lists(other["arrays"]), mesh, n_frequencies),
+                f"{mesh[0]} x {mesh[1]} wave vectors, {n_frequencies} frequencies",
+            )
+            for other in doc.compared_junctions
+        ]
+
+    def _tests(
+        self,
+        spectrum: TransmissionSpectrum,
+        q_mesh: tuple[int, int],
+        n_frequencies: int,
+        coarse_q: TransmissionSpectrum,
+        coarse_f: TransmissionSpectrum,
+        others: list[tuple[dict[str, Any], TransmissionSpectrum, TransmissionSpectrum, str]],
+    ) -> list[tuple[ConvergenceTest, dict[Key, float], dict[Key, float]]]:
+        """Every test with the conductances it compares."""
+        values = self._values(spectrum)
+        half = _half(q_mesh)
+        mesh_text, grid_text = f"{q_mesh[0]} x {q_mesh[1]} wave vectors", f"{n_frequencies} frequencies"
+        cases: list[tuple[str, Any, Any, str, dict[Key, float], dict[Key, float]]] = [
+            ("q_mesh", list(q_mesh), list(half), grid_text, values, self._values(coarse_q)),
+            ("n_frequencies", n_frequencies, n_frequencies // 2, mesh_text, values, self._values(coarse_f)),
+        ]
+        cases += [
+            (other["parameter"], other["used"], other["compared"], text, self._values(reference), self._values(changed))
+            for other, reference, changed, text in others
+        ]
+        key: Key = ("landauer", "quantum", spectrum.method, self.reference_temperature)
+        return [
+            (
+                ConvergenceTest(
+                    parameter=parameter,
+                    used=used,
+                    compared=compared,
+                    temperature=self.reference_temperature,
+                    conductance_used=a[key],
+                    conductance_compared=b[key],
+                    relative_change=abs(b[key] - a[key]) / a[key] if a[key] > 0 else 0.0,
+                    settings=text,
+                ),
+                a,
+                b,
+            )
+            for parameter, used, compared, text, a, b in cases
+        ]
+
+
+def _half(q_mesh: tuple[int, int]) -> tuple[int, int]:
+    return q_mesh[0] // 2, q_mesh[1] // 2
+
+
+def _errors(
+    values: dict[Key, float], pairs: Sequence[tuple[dict[Key, float], dict[Key, float]]]
+) -> dict[Key, float | None]:
+    """Sum of absolute changes of every conductance; None where one is infinite."""
+    errors: dict[Key, float | None] = {}
+    for key, value in values.items():
+        if not np.isfinite(value) or not all(np.isfinite([a[key], b[key]]).all() for a, b in pairs):
+            errors[key] = None
+        else:
+            errors[key] = sum(abs(b[key] - a[key]) for a, b in pairs)
+    return errors
+
+
+def _method(doc: JunctionDoc, maker: TransmissionMaker) -> dict[str, Any]:
+    """What identifies the method: potential and settings, not temperatures or threads."""
+    potential = doc.provenance.potential or {}
+    return {
+        "potential": potential.get("sha256") or potential.get("spec"),
+        "junction": {k: v for k, v in doc.provenance.parameters.items() if k != "interface"},
+        "transmission": {
+            "method": "mode_matching",
+            "q_mesh": list(maker.q_mesh),
+            "n_frequencies": maker.n_frequencies,
+            "convergence_tolerance": maker.convergence_tolerance,
+            "max_refinements": maker.max_refinements,
+        },
+    }
+
+
+def _warnings(
+    doc: JunctionDoc, spectrum: TransmissionSpectrum, temperatures: Sequence[float], total: float, tolerance: float
+) -> list[str]:
+    found = [
+        "Elastic, harmonic transmission: no heat is carried above the softer side's cut-off, and none by anharmonic processes."
+    ]
+    if total > tolerance:
+        found.append(
+            f"Not converged: the settings tested change the conductance by {100 * total:.2g} % in sum, more than {100 * tolerance:g} %."
+        )
+    if spectrum.checks.conservation_over_bound > 1 or spectrum.checks.reciprocity_over_bound > 1:
+        found.append(
+            f"Energy is not conserved to round-off (largest |T+R-1| {spectrum.checks.conservation:.1e}, reciprocity "
+            f"{spectrum.checks.reciprocity:.1e}): look at the force constants."
+        )
+    for side, formula in (("substrate", doc.substrate_formula), ("film", doc.film_formula)):
+        if _is_metal(formula):
+            found.append(f"The {side} {formula} is a metal: phonons only, no electron-phonon resistance in series.")
+    # k_B T / h must span several bins, or the lowest frequencies are not resolved
+    step = float(spectrum.frequency_weights.max())
+    thermal = units.BOLTZMANN * np.array(temperatures) / (2 * np.pi * units.HBAR) * 1e-12
+    cold = [t for t, f in zip(temperatures, thermal, strict=True) if f < 5 * step]
+    if cold:
+        found.append(
+            f"At {', '.join(f'{t:g}' for t in cold)} K the thermal frequency spans fewer than five bins of the grid: those values are "
+            "not converged in frequency and mesh."
+        )
+    return found
+
+
+def _is_metal(formula: str) -> bool:
+    try:
+        elements = Composition(formula).elements
+    except ValueError:
+        return False
+    return bool(elements) and all(isinstance(e, Element) and e.is_metal for e in elements)

@@ -1,0 +1,285 @@
+"""Force constants of a periodic unit from a supercell: range, minimum images, symmetry and sum rule."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from numpy.typing import NDArray
+
+from thermal_flows.lattice.hessian import HessianRows, Progress, hessian_rows
+from thermal_flows.lattice.pair_constants import ForceConstantsError, PairForceConstants
+
+RANGE_TOLERANCE = 1e-6
+"""Force constants below this, in eV/Angstrom^2, beyond some distance are the end of the range."""
+
+MAX_SUPERCELL_ATOMS = 6000
+
+
+@dataclass(frozen=True)
+class Supercell:
+    """A repeated unit, cell-major: all atoms of cell (0,0,0), then of the next cell (last index fastest).
+
+    Attributes
+    ----------
+    unit : ase.Atoms
+    repeats : tuple of int
+    atoms : ase.Atoms
+        The repeated atoms.
+    cells : numpy.ndarray of int, shape (n_cells, 3)
+    """
+
+    unit: Atoms
+    repeats: tuple[int, int, int]
+    atoms: Atoms
+    cells: NDArray[np.intp]
+
+    @classmethod
+    def build(cls, unit: Atoms, repeats: tuple[int, int, int]) -> Supercell:
+        """Repeat ``unit``; positions are not wrapped."""
+        cells = np.array(list(itertools.product(*(range(n) for n in repeats))), dtype=np.intp)
+        lattice = np.array(unit.cell)
+        positions = (unit.get_positions()[None] + (cells @ lattice)[:, None]).reshape(-1, 3)
+        atoms = Atoms(
+            numbers=np.tile(unit.numbers, len(cells)),
+            positions=positions,
+            cell=lattice * np.array(repeats)[:, None],
+            pbc=True,
+        )
+        atoms.set_masses(np.tile(unit.get_masses(), len(cells)))
+        return cls(unit, repeats, atoms, cells)
+
+    @property
+    def inner_radius(self) -> float:
+        """Radius of the largest sphere whose periodic images do not overlap, Angstrom."""
+        return float(0.5 * plane_spacings(np.array(self.atoms.cell)).min())
+
+
+def plane_spacings(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distances between the opposite faces of a cell (rows are vectors), shape (3,), Angstrom."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def repeats_for(unit: Atoms, radius: float) -> tuple[int, int, int]:
+    """Repeats whose supercell holds a sphere of ``radius`` without overlap of images."""
+    spacing = plane_spacings(np.array(unit.cell))
+    n = np.maximum(1, np.ceil((2 * radius + 1e-6) / spacing)).astype(int)
+    return int(n[0]), int(n[1]), int(n[2])
+
+
+def pairs_from_supercell(supercell: Supercell, hessian: HessianRows, cutoff: float | None = None) -> PairForceConstants:
+    """List the force constants of a supercell by minimum-image pairs.
+
+    Images at equal distance share the constant equally.
+
+    Parameters
+    ----------
+    supercell : Supercell
+    hessian : HessianRows
+        Rows for atoms of the first cell.
+    cutoff : float, optional
+        Pairs beyond this distance (Angstrom) are left out.
+
+    Returns
+    -------
+    PairForceConstants
+        Of the unit, with rows only for the atoms in ``hessian.rows``.
+    """
+    unit, n = supercell.unit, len(supercell.unit)
+    if np.any(hessian.rows >= n):
+        raise ForceConstantsError("Hessian rows must belong to the first cell of the supercell")
+    lattice = np.array(unit.cell)
+    images = np.array(list(itertools.product(range(-2, 3), range(-2, 3), range(-1, 2))))
+    jumps = images * np.array(supercell.repeats)
+    positions = unit.get_positions()
+    table_i, table_j, table_R, table_phi = [], [], [], []
+    column_atom = np.tile(np.arange(n), len(supercell.cells))
+    column_cell = np.repeat(supercell.cells, n, axis=0)
+    for k, i in enumerate(hessian.rows):
+        cells = column_cell[:, None] + jumps[None]  # (columns, images, 3)
+        vectors = positions[column_atom][:, None] + cells @ lattice - positions[i]
+        length = np.linalg.norm(vectors, axis=2)
+        nearest = length.min(axis=1)
+        chosen = length < nearest[:, None] + 1e-4
+        if cutoff is not None:
+            chosen &= (nearest <= cutoff)[:, None]
+        share = chosen / np.maximum(chosen.sum(axis=1), 1)[:, None]
+        column, image = np.nonzero(chosen)
+        table_i.append(np.full(len(column), i))
+        table_j.append(column_atom[column])
+        table_R.append(cells[column, image])
+        table_phi.append(hessian.values[k, column] * share[column, image][:, None, None])
+    return PairForceConstants(
+        lattice,
+        positions,
+        unit.get_masses(),
+        np.concatenate(table_i),
+        np.concatenate(table_j),
+        np.concatenate(table_R),
+        np.concatenate(table_phi),
+    )
+
+
+def force_range(pairs: PairForceConstants, tolerance: float = RANGE_TOLERANCE) -> float:
+    """Largest distance of a pair with a force constant above ``tolerance`` (eV/Angstrom^2), in Angstrom."""
+    strong = np.abs(pairs.phi).max(axis=(1, 2)) > tolerance
+    return float(np.linalg.norm(pairs.vectors[strong], axis=1).max(initial=0.0))
+
+
+def truncated(pairs: PairForceConstants, cutoff: float) -> PairForceConstants:
+    """The pairs up to ``cutoff`` (Angstrom), both directions of each."""
+    keep = np.linalg.norm(pairs.vectors, axis=1) <= cutoff
+    return PairForceConstants(
+        pairs.cell, pairs.positions, pairs.masses, pairs.i[keep], pairs.j[keep], pairs.R[keep], pairs.phi[keep]
+    )
+
+
+def symmetrised(pairs: PairForceConstants) -> PairForceConstants:
+    """Force constants with phi_ij(R) = phi_ji(-R)^T exactly (the mean of both), one entry a pair."""
+    table = pairs.pairs()
+    zero = np.zeros((3, 3))
+    keys = set(table) | {(j, i, -a, -b, -c) for i, j, a, b, c in table}
+    mean = {
+        (i, j, a, b, c): 0.5 * (table.get((i, j, a, b, c), zero) + table.get((j, i, -a, -b, -c), zero).T)
+        for i, j, a, b, c in keys
+    }
+    return from_table(pairs, mean)
+
+
+def with_sum_rule(
+    pairs: PairForceConstants, outside: NDArray[np.float64] | None = None
+) -> tuple[PairForceConstants, float]:
+    """Reset the self terms so that every row sums to zero.
+
+    Parameters
+    ----------
+    pairs : PairForceConstants
+        Symmetric.
+    outside : numpy.ndarray, shape (n, 3, 3), optional
+        Sum of each atom's force constants with atoms that are not in the list (the leads of a device).
+
+    Returns
+    -------
+    pairs : PairForceConstants
+    correction : float
+        Largest change of a self term, eV/Angstrom^2: the sum-rule error before the correction.
+    """
+    table = pairs.pairs()
+    total = np.zeros((pairs.n_atoms, 3, 3)) if outside is None else outside.copy()
+    for (i, j, a, b, c), phi in table.items():
+        if not (i == j and (a, b, c) == (0, 0, 0)):
+            total[i] += phi
+    correction = 0.0
+    for i in range(pairs.n_atoms):
+        key = (i, i, 0, 0, 0)
+        new = -0.5 * (total[i] + total[i].T)
+        correction = max(correction, float(np.abs(new - table.get(key, np.zeros((3, 3)))).max()))
+        table[key] = new
+    return from_table(pairs, table), correction
+
+
+def from_table(
+    like: PairForceConstants, table: dict[tuple[int, int, int, int, int], NDArray[np.float64]]
+) -> PairForceConstants:
+    """Pairs in a fixed order from a table by (i, j, R1, R2, R3); geometry from ``like``."""
+    keys = np.array(sorted(table), dtype=np.intp)
+    phi = np.array([table[tuple(int(x) for x in key)] for key in keys])  # type: ignore[index]
+    return PairForceConstants(like.cell, like.positions, like.masses, keys[:, 0], keys[:, 1], keys[:, 2:], phi)
+
+
+@dataclass(frozen=True)
+class BulkConstants:
+    """Force constants of a bulk crystal and how they were obtained.
+
+    Attributes
+    ----------
+    pairs : PairForceConstants
+        Of the unit: truncated at ``cutoff``, symmetric, with the sum rule.
+    cutoff : float
+        Range of the force constants, Angstrom.
+    repeats : tuple of int
+        Supercell.
+    asymmetry, sum_rule_correction : float
+        Largest corrections made, eV/Angstrom^2.
+    neglected : float
+        Largest force constant beyond the cutoff, eV/Angstrom^2.
+    hessian : HessianRows
+    """
+
+    pairs: PairForceConstants
+    cutoff: float
+    repeats: tuple[int, int, int]
+    asymmetry: float
+    sum_rule_correction: float
+    neglected: float
+    hessian: HessianRows
+
+
+def bulk_force_constants(
+    unit: Atoms,
+    calculator: Calculator,
+    *,
+    radius: float = 6.0,
+    range_tolerance: float = RANGE_TOLERANCE,
+    cutoff: float | None = None,
+    method: str = "auto",
+    step: float | None = None,
+    max_atoms: int = MAX_SUPERCELL_ATOMS,
+    progress: Progress | None = None,
+) -> BulkConstants:
+    """Force constants of a crystal from a supercell that is enlarged until it holds their whole range.
+
+    Parameters
+    ----------
+    unit : ase.Atoms
+        Relaxed unit of the crystal.
+    calculator : ase.calculators.calculator.Calculator
+    radius : float
+        First supercell: holds a sphere of this radius (Angstrom) without overlap of images.
+    range_tolerance : float
+        Force constants below this (eV/Angstrom^2) beyond some distance may be neglected.
+    cutoff : float, optional
+        Truncate at this distance (Angstrom) whatever lies beyond; the largest neglected constant is recorded.
+    method, step
+        As in :func:`thermal_flows.lattice.hessian.hessian_rows`.
+    max_atoms : int
+        Largest supercell tried.
+
+    Returns
+    -------
+    BulkConstants
+
+    Raises
+    ------
+    ForceConstantsError
+        If the range does not end within the largest supercell.
+    """
+    if cutoff is not None:
+        radius = cutoff * 1.001
+    while True:
+        repeats = repeats_for(unit, radius)
+        size = len(unit) * int(np.prod(repeats))
+        if size > max_atoms:
+            raise ForceConstantsError(
+                f"force constants of {unit.get_chemical_formula()} reach beyond the largest supercell allowed ({size} atoms "
+                f"would be needed for a range of {radius:.3g} A, max_atoms is {max_atoms}): give a cutoff, a looser "
+                f"range_tolerance (now {range_tolerance:g} eV/A^2) or a larger max_atoms"
+            )
+        supercell = Supercell.build(unit, repeats)
+        rows = np.arange(len(unit))
+        hessian = hessian_rows(supercell.atoms, calculator, rows, method=method, step=step, progress=progress)
+        pairs = pairs_from_supercell(supercell, hessian)
+        reach = force_range(pairs, range_tolerance)
+        if cutoff is not None or reach < 0.95 * supercell.inner_radius:
+            break
+        radius = 1.25 * max(radius, supercell.inner_radius)
+    limit = (cutoff if cutoff is not None else reach) + 1e-3
+    beyond = np.linalg.norm(pairs.vectors, axis=1) > limit
+    neglected = float(np.abs(pairs.phi[beyond]).max(initial=0.0))
+    cut = truncated(pairs, limit)
+    asymmetry = cut.asymmetry()
+    symmetric, correction = with_sum_rule(symmetrised(cut))
+    return BulkConstants(symmetric, limit, repeats, asymmetry, correction, neglected, hessian)
