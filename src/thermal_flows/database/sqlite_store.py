@@ -11,7 +11,8 @@ from thermal_flows.database.errors import QueryError
 from thermal_flows.database.grouping import distinct_values, grouped, with_keys
 from thermal_flows.database.paths import split_path
 from thermal_flows.database.projection import projector, read_sort
-from thermal_flows.database.sqlite_file import SQLiteFile
+from thermal_flows.database.reading import Reader
+from thermal_flows.database.sqlite_file import SQLiteFile, absolute_path
 from thermal_flows.database.tables import Tables, check_name, prepare
 from thermal_flows.database.values import clean_document
 
@@ -43,6 +44,8 @@ class SQLiteStore(Store):
         as long as the disk needs (0.2 to 10 ms).
     timeout : float
         Seconds to wait while another process writes.
+    indexes : list of str, optional
+        Further fields to index from the first write on; :meth:`ensure_index` does so at any time.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class SQLiteStore(Store):
         read_only: bool = False,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         timeout: float = 60.0,
+        indexes: list[str] | None = None,
     ) -> None:
         if synchronous not in ("NORMAL", "FULL"):
             raise ValueError(f"synchronous must be 'NORMAL' or 'FULL', not {synchronous!r}")
@@ -83,6 +87,7 @@ class SQLiteStore(Store):
         self.read_only = read_only
         self.synchronous = synchronous
         self.timeout = timeout
+        self.indexes = list(indexes or [])
         self._file = SQLiteFile(Path(self.path), read_only, synchronous, timeout)
         self._connected = False
         super().__init__(key, last_updated_field, DateTimeFormat(last_updated_type), validator)
@@ -209,8 +214,8 @@ class SQLiteStore(Store):
             return
         with self._file.write() as connection:
             tables = Tables(connection, self.collection_name)
-            for field in {*keys, self.key} - {"_id"}:
-                if field not in tables.fields:
+            for field in dict.fromkeys([*keys, self.key, *self.indexes]):
+                if field != "_id" and field not in tables.fields:
                     split_path(field)
                     tables.add_index(field, unique=False)
             tables.create()

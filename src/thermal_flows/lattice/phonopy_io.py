@@ -139,7 +139,7 @@ def density_of_states(
     n_points : int
         Frequencies from 0 to 1.02 times the highest one of the zone.
     mesh : int
-        Sampling mesh along every reciprocal vector, half-shifted.
+        Sampling mesh along every reciprocal vector, with the zone centre.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def density_of_states(
     repeats = np.maximum(1, np.ceil(2 * reach / spacing + 1e-6)).astype(int)
     phonon = to_phonopy(pairs, numbers, (int(repeats[0]), int(repeats[1]), int(repeats[2])))
     top = 1.02 * float(units.w2_to_thz(pairs.zone_extrema()[1]))
-    phonon.run_mesh([mesh] * 3, is_gamma_center=False)
+    phonon.run_mesh([mesh] * 3, is_gamma_center=True)
     phonon.run_total_dos(freq_min=0.0, freq_max=top, freq_pitch=top / (n_points - 1), use_tetrahedron_method=True)
     result = phonon.total_dos
     return np.asarray(result.frequency_points), np.asarray(result.dos) / pairs.n_atoms

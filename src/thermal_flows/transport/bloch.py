@@ -25,6 +25,7 @@ _SHIFT = -0.4142135
 _CLUSTER = 3e-8
 _NEAR_CIRCLE = 1e-6
 _PARALLEL = 1e-5
+_SPENT = 1e-14
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,23 @@ def _flux(x: NDArray, r: int) -> NDArray[np.float64]:
     return 2 * (a.imag * b.real - a.real * b.imag).sum(axis=-2)
 
 
+def _shift_inverted(lead: LeadBlocks, w2: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.bool_]]:
+    """The matrices (M0 - shift M1)^-1 M1, with eigenvalues 1 / (lambda - shift), and where they exist."""
+    M0, M1 = pencil(lead, w2)
+    with np.errstate(all="ignore"):
+        matrix = np.linalg.solve(M0 - _SHIFT * M1, M1)
+    finite = np.isfinite(matrix).all(axis=(1, 2))
+    matrix[~finite] = np.eye(2 * lead.rank)
+    return matrix, finite
+
+
+def real_times(operator: NDArray, states: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """``operator @ states`` in real arithmetic where the operator is real."""
+    if np.isrealobj(operator):
+        return (operator @ states.view(float)).view(complex)
+    return operator @ states
+
+
 def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) -> LeadStates:
     """Outgoing and incoming states of a lead at many squared frequencies at once.
 
@@ -89,17 +107,13 @@ def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) ->
         True for the right lead (outgoing means towards +z), False for the left lead.
     """
     r = lead.rank
-    M0, M1 = pencil(lead, w2)
-    regular = np.ones(len(w2), dtype=bool)
+    if np.isrealobj(lead.H01):
+        return _paired_states(lead, w2, outgoing_up)
+    matrix, regular = _shift_inverted(lead, w2)
     with np.errstate(all="ignore"):
-        matrix = np.linalg.solve(M0 - _SHIFT * M1, M1)
-        finite = np.isfinite(matrix).all(axis=(1, 2))
-        matrix[~finite] = np.eye(2 * r)
-        # a real batch without propagating modes comes out real
-        mu, x = (v.astype(complex, copy=False) for v in np.linalg.eig(matrix))
+        mu, x = np.linalg.eig(matrix)
         factors = _SHIFT + 1.0 / mu
         logs = np.log(np.abs(factors))
-    regular &= finite
     factors = np.where(np.isfinite(factors), factors, 0.0)
     distance = np.abs(logs)
     flux = _flux(x, r)
@@ -136,6 +150,108 @@ def _has_cluster(factors: NDArray, near: NDArray[np.bool_]) -> NDArray[np.bool_]
     return (np.diff(phases, axis=1).min(axis=1, initial=np.inf) < _CLUSTER) | (around < _CLUSTER)
 
 
+def _paired_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) -> LeadStates:
+    """:func:`lead_states` for real blocks, whose Bloch factors come in pairs lambda, 1/lambda: half the eigenproblem."""
+    matrix, regular = _shift_inverted(lead, w2)
+    inner, propagating, w = _pairs(matrix)
+    phases = np.sort(np.where(np.abs(np.abs(inner) - 1) < _NEAR_CIRCLE, np.abs(np.angle(inner)), np.nan), axis=1)
+    with np.errstate(invalid="ignore"):
+        edge = (phases < _CLUSTER) | (np.pi - phases < _CLUSTER)
+        regular &= ~(edge.any(axis=1) | (np.diff(phases, axis=1) < _CLUSTER).any(axis=1))
+
+    # (S - 1/lambda) w is a state of lambda, w being a sum of the states of lambda = p/s and of 1/lambda
+    up = propagating | outgoing_up
+    p, s = np.where(up, inner, 1), np.where(up, 1, inner)
+    x = p[:, None, :] * w + (_SHIFT * p - s)[:, None, :] * real_times(matrix, w)
+    factors = np.divide(p, s, out=np.zeros_like(p), where=s != 0)
+    flux = _flux(x, lead.rank)
+    wrong = propagating & ((flux > 0) != outgoing_up)  # the other one of a propagating pair is the complex conjugate
+    np.conj(x, out=x, where=wrong[:, None, :])
+    np.conj(factors, out=factors, where=wrong)
+    squared_size = np.where(propagating, np.abs(flux), (x.real**2 + x.imag**2).sum(axis=1))
+    regular &= (squared_size > 0).all(axis=1) & np.isfinite(squared_size).all(axis=1)
+    x /= np.sqrt(np.where(squared_size > 0, squared_size, 1.0))[:, None, :]
+
+    order = np.argsort(~propagating, axis=1, kind="stable")
+    factors, propagating = np.take_along_axis(factors, order, axis=1), np.take_along_axis(propagating, order, axis=1)
+    x = np.take_along_axis(x, order[:, None, :], axis=2)
+    count = propagating.sum(axis=1)
+    return LeadStates(
+        outgoing=x,
+        incoming=x.conj() * propagating[:, None, :],
+        out_factors=factors,
+        in_factors=factors.conj() * propagating,
+        n_out=count,
+        n_in=count.copy(),
+        regular=regular,
+    )
+
+
+def _pairs(matrix: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.bool_], NDArray]:
+    """Pairs of Bloch factors lambda, 1/lambda of real blocks.
+
+    The translation S is symplectic, ``S^-1 = J^-1 S^T J`` with ``J = (0, 1; -1, 0)``. S + 1/S then has each eigenvalue twice, and
+    an isotropic basis V (``V^T V = 1, V^T J V = 0``) of half the size holds one eigenvector of each (S + 1/S method: W.-W. Lin,
+    Linear Algebra Appl. 86, 121 (1987); isotropic Arnoldi: V. Mehrmann and D. Watkins, SIAM J. Sci. Comput. 22, 1905 (2001)).
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (nw, 2 r, 2 r)
+        ``(S - shift)^-1``.
+
+    Returns
+    -------
+    inner : numpy.ndarray, shape (nw, r)
+        The factor inside the unit circle, or one of the two on it.
+    propagating : numpy.ndarray of bool, shape (nw, r)
+        Where the factors are on the unit circle: lambda + 1/lambda is real and within (-2, 2).
+    vectors : numpy.ndarray, shape (nw, 2 r, r)
+        Eigenvectors of S + 1/S, real for propagating pairs.
+    """
+    r = matrix.shape[1] // 2
+    transposed = matrix.swapaxes(1, 2)
+    other = np.empty_like(matrix)  # (1/S - shift)^-1 = J^-1 matrix^T J
+    other[:, :r, :r], other[:, :r, r:] = transposed[:, r:, r:], -transposed[:, r:, :r]
+    other[:, r:, :r], other[:, r:, r:] = -transposed[:, :r, r:], transposed[:, :r, :r]
+    basis, small = _isotropic_arnoldi(other @ matrix)
+    nu, y = (v.astype(complex, copy=False) for v in np.linalg.eig(small))
+    with np.errstate(all="ignore"):
+        # nu = -1 / (shift (lambda + 1/lambda - shift - 1/shift)); half = 1 / (lambda + 1/lambda)
+        half = _SHIFT * nu / (nu * (_SHIFT**2 + 1) - 1)
+        inner = 2 * half / (1 + np.sqrt(1 - 4 * half**2))
+    propagating = (nu.imag == 0) & (np.abs(half.real) > 0.5)
+    return inner, propagating, real_times(basis, y)
+
+
+def _isotropic_arnoldi(N: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Isotropic orthonormal bases V (nw, 2 r, r) and H (nw, r, r) with N V = V H, for skew-Hamiltonian N (nw, 2 r, 2 r)."""
+    nw, size, _ = N.shape
+    r = size // 2
+    fresh = np.random.default_rng(0).standard_normal((r, size))
+    rows = np.empty((nw, r, 2, size))  # v and J v in turn
+    H = np.zeros((nw, r, r))
+    w = np.tile(fresh[0], (nw, 1))
+    for k in range(r):
+        known = rows[:, :k].reshape(nw, 2 * k, size)
+        length = np.ones(nw)
+        for _ in range(2):  # orthogonalised twice: orthogonal to round-off
+            along = known @ w[:, :, None]
+            w = w - (known.swapaxes(1, 2) @ along)[:, :, 0]
+            H[:, :k, k - 1] += length[:, None] * along[:, ::2, 0]
+            left = np.sqrt((w * w).sum(axis=1))
+            spent = left < _SPENT  # an invariant space is complete: go on with another vector
+            w[spent] = fresh[k]
+            w /= np.where(spent, 1.0, left)[:, None]
+            length = np.where(spent, 0.0, length * left)
+        H[:, k, k - 1] = length
+        rows[:, k, 0] = w
+        rows[:, k, 1, :r], rows[:, k, 1, r:] = w[:, r:], -w[:, :r]
+        w = (N @ w[:, :, None])[:, :, 0]
+    basis = rows[:, :, 0]
+    H[:, :, -1] = (basis @ w[:, :, None])[:, :, 0]
+    return basis.swapaxes(1, 2), H
+
+
 def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:
     """Number of modes propagating one way at each squared frequency, shape (nw,).
 
@@ -148,14 +264,14 @@ def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:
     at = np.flatnonzero(lead.may_propagate(w2))
     if len(at) == 0:
         return counts
-    M0, M1 = pencil(lead, w2[at])
-    with np.errstate(all="ignore"):
-        matrix = np.linalg.solve(M0 - _SHIFT * M1, M1)
-        singular = ~np.isfinite(matrix).all(axis=(1, 2))
-        matrix[singular] = np.eye(2 * lead.rank)
-        factors = _SHIFT + 1.0 / np.linalg.eigvals(matrix)
-    counts[at] = np.count_nonzero(np.abs(np.abs(factors) - 1) < _NEAR_CIRCLE, axis=1) // 2
-    for k in np.flatnonzero(singular):
+    matrix, finite = _shift_inverted(lead, w2[at])
+    if np.isrealobj(matrix):
+        counts[at] = _pairs(matrix)[1].sum(axis=1)
+    else:
+        with np.errstate(all="ignore"):
+            factors = _SHIFT + 1.0 / np.linalg.eigvals(matrix)
+        counts[at] = np.count_nonzero(np.abs(np.abs(factors) - 1) < _NEAR_CIRCLE, axis=1) // 2
+    for k in np.flatnonzero(~finite):
         counts[at[k]] = states_at(lead, float(w2[at[k]]), True)[0].n_out[0]
     return counts
 

@@ -49,7 +49,8 @@ class PortResolvent:
             shifted = self.block if alpha == 0 else self.block + alpha * (self.ports @ self.ports.conj().T)
             energies, vectors = np.linalg.eigh(shifted)
             weights = vectors.conj().T @ self.ports
-            self._spectra[k] = _Spectrum(energies, weights, weights[:, :, None].conj() * weights[:, None, :])
+            products = weights[:, :, None].conj() * weights[:, None, :]
+            self._spectra[k] = _Spectrum(energies, weights, products, np.trace(products, axis1=1, axis2=2).real)
         return self._spectra[k]
 
     @cached_property
@@ -58,17 +59,23 @@ class PortResolvent:
         return max(float(np.abs(self._spectrum(0).energies).max()), float(np.linalg.norm(self.ports, 2) ** 2))
 
     def _choice(self, w2: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Index of the shift used at each squared frequency: the first that is far from its poles, else the farthest."""
+        """Index of the shift used at each squared frequency: the first that is far from its poles, else the farthest.
 
-        def distance(k: int, at: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.abs(at[:, None] - self._spectrum(k).energies).min(axis=1) / self.scale
+        Near means that round-off grows by more than 1 / _POLE_DISTANCE. A state without weight on the ports is never near.
+        """
 
+        def growth(k: int, at: NDArray[np.float64]) -> NDArray[np.float64]:
+            spectrum = self._spectrum(k)
+            distance = np.maximum(np.abs(at[:, None] - spectrum.energies), 1e-17 * self.scale)
+            return (self.scale / distance * np.minimum(1.0, spectrum.sizes / distance)).max(axis=1)
+
+        limit = 1.0 / _POLE_DISTANCE
         choice = np.zeros(len(w2), dtype=np.intp)
-        near = np.flatnonzero(distance(0, w2) <= _POLE_DISTANCE)
+        near = np.flatnonzero(growth(0, w2) >= limit)
         if len(near):
-            distances = np.stack([distance(k, w2[near]) for k in range(len(_SHIFTS))])
-            far = distances > _POLE_DISTANCE
-            choice[near] = np.where(far.any(axis=0), far.argmax(axis=0), distances.argmax(axis=0))
+            growths = np.stack([growth(k, w2[near]) for k in range(len(_SHIFTS))])
+            far = growths < limit
+            choice[near] = np.where(far.any(axis=0), far.argmax(axis=0), growths.argmin(axis=0))
         return choice
 
     def _by_shift(
@@ -121,11 +128,12 @@ class PortResolvent:
 
 @dataclass(frozen=True, eq=False)
 class _Spectrum:
-    """Eigenvalues (n,) of a block, its eigenvectors' weights on the ports (n, p) and their products (n, p, p)."""
+    """Eigenvalues (n,) of a block, its eigenvectors' weights on the ports (n, p), their products (n, p, p) and sizes (n,)."""
 
     energies: NDArray[np.float64]
     weights: NDArray
     products: NDArray
+    sizes: NDArray[np.float64]
 
 
 def _safe_inverse(difference: NDArray[np.float64], scale: float) -> NDArray[np.float64]:

@@ -190,7 +190,7 @@ def construct_junction(
     interface = interface.with_units(relaxations["substrate"].atoms, relaxations["film"].atoms)
     layers = (principal_layer(bulks["substrate"].pairs), principal_layer(bulks["film"].pairs))
     cutoff = max(bulks["substrate"].cutoff, bulks["film"].cutoff)
-    n_units = _first_length(interface, layers, cutoff, settings.extra_layers)
+    n_units = first_length(interface, layers, cutoff, settings.extra_layers)
     history: list[tuple[int, int, float, float]] = []
     while True:
         report(f"relaxing the junction of {n_units[0]} + {n_units[1]} stacking units")
@@ -242,7 +242,7 @@ def _units_per_layer(unit: Atoms, layer: PairForceConstants) -> int:
     return layer.n_atoms // len(unit)
 
 
-def _first_length(
+def first_length(
     interface: Interface, layers: tuple[PairForceConstants, PairForceConstants], cutoff: float, extra: int
 ) -> tuple[int, int]:
     """Units a side, so that half a crystal holds two principal layers to compare and the range up to the interface."""

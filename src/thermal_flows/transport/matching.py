@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.bloch import LeadStates, lead_states, states_at
+from thermal_flows.transport.bloch import LeadStates, lead_states, real_times, states_at
 from thermal_flows.transport.blocks import JunctionBlocks
 from thermal_flows.transport.errors import TransportError
 
@@ -50,7 +50,8 @@ class Scattering:
         rows = np.concatenate(
             [np.arange(r_l) < self.left.n_out[:, None], np.arange(r_r) < self.right.n_out[:, None]], axis=1
         )
-        return (self.amplitudes.real**2 + self.amplitudes.imag**2) * rows[:, :, None]
+        # not a product: amplitudes of evanescent states may be infinite at a bound state
+        return np.where(rows[:, :, None], self.amplitudes.real**2 + self.amplitudes.imag**2, 0.0)
 
     def transmission(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sum over modes of the transmittance, from the left and from the right; each of shape (nw,)."""
@@ -92,25 +93,34 @@ def scatter(blocks: JunctionBlocks, w2: NDArray[np.float64], w2_max: float) -> S
     right = lead_states(blocks.right, w2, outgoing_up=True)
     amplitudes = match(blocks, w2, left, right)
     result = Scattering(left, right, amplitudes, np.zeros(len(w2), dtype=bool))
-    error = result.conservation_error()
-    again = ~(left.regular & right.regular) | ~(error < 0.1 * conservation_bound(w2, w2_max))
+    bound = 0.1 * conservation_bound(w2, w2_max)
+    again = ~(left.regular & right.regular) | ~(result.conservation_error() < bound)
     for k in np.flatnonzero(again):
-        result = _replace(result, int(k), *_careful(blocks, float(w2[k])))
+        result = _replace(result, int(k), *_careful(blocks, float(w2[k]), float(bound[k])))
     return result
 
 
-def _careful(blocks: JunctionBlocks, w2: float) -> tuple[LeadStates, LeadStates, NDArray, bool]:
-    """One frequency by invariant subspaces; shifted minimally if it is a band edge."""
+def _careful(blocks: JunctionBlocks, w2: float, bound: float) -> tuple[LeadStates, LeadStates, NDArray, bool]:
+    """One frequency by invariant subspaces; shifted minimally if it is a band edge or energy is not conserved."""
+    best, best_error = None, np.inf
     for attempt in range(4):
-        value = w2 * (1 + attempt * EDGE_SHIFT)
-        left, edge_left = states_at(blocks.left, value, outgoing_up=False)
-        right, edge_right = states_at(blocks.right, value, outgoing_up=True)
-        if left.regular[0] and right.regular[0] and not (edge_left or edge_right):
-            return left, right, match(blocks, np.array([value]), left, right)[0], attempt > 0
-    raise TransportError(
-        f"the modes of a lead cannot be told apart at squared frequency {w2:.12g} eV/(A^2 amu): choose a slightly "
-        "different frequency grid"
-    )
+        value = np.array([w2 * (1 + attempt * EDGE_SHIFT)])
+        left, edge_left = states_at(blocks.left, float(value[0]), outgoing_up=False)
+        right, edge_right = states_at(blocks.right, float(value[0]), outgoing_up=True)
+        if not (left.regular[0] and right.regular[0]) or edge_left or edge_right:
+            continue
+        amplitudes = match(blocks, value, left, right)
+        error = float(Scattering(left, right, amplitudes, np.zeros(1, dtype=bool)).conservation_error()[0])
+        if error < 0.1 * best_error:  # a shift must be worth it
+            best, best_error = (left, right, amplitudes[0], attempt > 0), error
+        if error < bound:
+            break
+    if best is None:
+        raise TransportError(
+            f"the modes of a lead cannot be told apart at squared frequency {w2:.12g} eV/(A^2 amu): choose a slightly "
+            "different frequency grid"
+        )
+    return best
 
 
 def _replace(
@@ -140,8 +150,8 @@ def match(blocks: JunctionBlocks, w2: NDArray[np.float64], left: LeadStates, rig
     # (1 + alpha g) y - g f as an operator on the states (a, b) of either lead
     from_left = np.concatenate([-g[:, :, :r_l], one[:, :, :r_l]], axis=2)
     from_right = np.concatenate([one[:, :, r_l:], -g[:, :, r_l:]], axis=2)
-    matrix = np.concatenate([_times(from_left, left.outgoing), _times(from_right, right.outgoing)], axis=2)
-    drive = -np.concatenate([_times(from_left, left.incoming), _times(from_right, right.incoming)], axis=2)
+    matrix = np.concatenate([real_times(from_left, left.outgoing), real_times(from_right, right.outgoing)], axis=2)
+    drive = -np.concatenate([real_times(from_left, left.incoming), real_times(from_right, right.incoming)], axis=2)
     try:
         return np.linalg.solve(matrix, drive)
     except np.linalg.LinAlgError:
@@ -151,10 +161,3 @@ def match(blocks: JunctionBlocks, w2: NDArray[np.float64], left: LeadStates, rig
             if np.linalg.matrix_rank(matrix[k]) == len(matrix[k]):
                 amplitudes[k] = np.linalg.solve(matrix[k], drive[k])
         return amplitudes
-
-
-def _times(operator: NDArray, states: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """``operator @ states``, in real arithmetic if the operator is real."""
-    if np.isrealobj(operator):
-        return (operator @ states.view(float)).view(complex)
-    return operator @ states

@@ -1,0 +1,405 @@
+"""The command ``thermal-flows``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thermal_flows import __version__
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+QUICKSTART_FOLDER = "thermal-flows-quickstart"
+
+_EXAMPLES = """examples:
+  thermal-flows quickstart                      Si|Ge(001) from force constants: table, figure, database
+  thermal-flows itc Si Ge                       the same by hand
+  thermal-flows itc sub.cif film.cif --potential mymodule:calculator --substrate-miller 1 1 1 --film-miller 1 1 1
+  thermal-flows itc Si Ge --dry-run             atoms, memory and time before anything long
+  thermal-flows db list results.db
+  thermal-flows db query results.db '{"film_formula": "Ge"}'
+  thermal-flows doctor
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        0 on success, 1 after an error that was explained, 130 after an interrupt.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("interrupted; finished jobs are in the database", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except _expected_errors() as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Errors whose message is written for the user; anything else is a bug and keeps its traceback."""
+    from maggma.core import StoreError
+
+    from thermal_flows.potentials.relaxation import RelaxationError
+
+    return (
+        ValueError,
+        RelaxationError,
+        StoreError,
+        FileNotFoundError,
+        PermissionError,
+        NotADirectoryError,
+        IsADirectoryError,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="thermal-flows",
+        description="Interfacial thermal conductance from force constants, into a database you can query.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"thermal-flows {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    quick = commands.add_parser("quickstart", help="Si|Ge(001) with the Tersoff potential, end to end")
+    quick.add_argument(
+        "--output", type=Path, default=Path(QUICKSTART_FOLDER), metavar="DIR", help="folder of the results"
+    )
+    _common(quick)
+    quick.set_defaults(run=_quickstart)
+
+    itc = commands.add_parser(
+        "itc", help="interfacial thermal conductance of two crystals", formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EXAMPLES,
+    )  # fmt: skip
+    itc.add_argument(
+        "substrate", metavar="SUBSTRATE", help="left lead: a structure file or a built-in crystal (Si, Ge, Cu ...)"
+    )
+    itc.add_argument("film", metavar="FILM", help="right lead: a structure file or a built-in crystal")
+    itc.add_argument(
+        "--potential",
+        metavar="NAME",
+        help="built-in name or module:callable; the only built-in one that knows all elements by default",
+    )
+    itc.add_argument("--substrate-miller", nargs=3, type=int, default=(0, 0, 1), metavar=("H", "K", "L"))
+    itc.add_argument("--film-miller", nargs=3, type=int, default=(0, 0, 1), metavar=("H", "K", "L"))
+    itc.add_argument(
+        "--substrate-termination", type=int, default=0, metavar="N", help="first atomic plane of the substrate's unit"
+    )
+    itc.add_argument(
+        "--film-termination", type=int, default=0, metavar="N", help="first atomic plane of the film's unit"
+    )
+    itc.add_argument(
+        "--strain", choices=("film", "substrate", "both"), default="film", help="which side takes the strain"
+    )
+    itc.add_argument(
+        "--max-strain", type=float, default=0.05, metavar="X", help="largest principal strain accepted (0.05)"
+    )
+    itc.add_argument(
+        "--q-mesh", nargs=2, type=int, default=(20, 20), metavar=("N1", "N2"), help="wave vectors, refined if needed"
+    )
+    itc.add_argument("--n-frequencies", type=int, default=200, metavar="N")
+    itc.add_argument("--temperature", nargs="+", type=float, metavar="K", default=(100.0, 200.0, 300.0, 400.0, 500.0))
+    itc.add_argument("--cutoff", type=float, metavar="A", help="truncate force constants at this distance (Angstrom)")
+    itc.add_argument(
+        "--no-relax-crystals", action="store_true", help="keep the lattice constants of the given crystals"
+    )
+    itc.add_argument(
+        "--database", type=Path, default=None, metavar="FILE", help="results.db, or the one of the settings"
+    )
+    itc.add_argument("--figure", type=Path, default=None, metavar="FILE", help="also write the figure (png, pdf, svg)")
+    _common(itc)
+    itc.set_defaults(run=_itc)
+
+    db = commands.add_parser("db", help="look into a database file")
+    db.add_argument("action", choices=("list", "query"))
+    db.add_argument("file", type=Path, metavar="FILE")
+    db.add_argument("criteria", nargs="?", default="{}", metavar="CRITERIA", help="Mongo criteria as JSON, for query")
+    db.add_argument("--json", action="store_true", help="whole documents as JSON")
+    db.set_defaults(run=_db)
+
+    doctor = commands.add_parser("doctor", help="check the installation")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="state atoms, memory and time, and stop")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _quickstart(options: argparse.Namespace) -> int:
+    from thermal_flows.structures import crystal
+
+    folder: Path = options.output.expanduser().resolve()
+    began = time.perf_counter()
+    substrate, film = crystal("Si"), crystal("Ge")
+    if options.dry_run:
+        return _dry_run(options, "tersoff-si-ge", substrate, film, {}, (20, 20), 200, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    doc = _compute(options, "tersoff-si-ge", substrate, film, {}, {}, folder / "results.db", None, relax=True)
+    files = {"database": folder / "results.db"}
+    from thermal_flows.figures import plot_conductance, plot_interface
+
+    files["figure"] = plot_interface(doc).save(folder / "interface.png")
+    files["conductance figure"] = plot_conductance(doc).save(folder / "conductance.png")
+    _show(options, doc, files, time.perf_counter() - began)
+    if not options.json:
+        print(
+            "Query it in Python:\n"
+            "  from thermal_flows.database import ThermalDatabase\n"
+            f'  db = ThermalDatabase("{files["database"]}")\n'
+            '  db.interfaces.query({"film_formula": "Ge", "conductance": {"$elemMatch": {"temperature": 300, "value": {"$gt": 100}}}})'
+        )
+    return 0
+
+
+def _itc(options: argparse.Namespace) -> int:
+    from thermal_flows.settings import settings
+    from thermal_flows.structures import crystal
+
+    began = time.perf_counter()
+    substrate, film = crystal(options.substrate), crystal(options.film)
+    potential = options.potential or _only_builtin(substrate, film)
+    interface = {
+        "substrate_miller": tuple(options.substrate_miller),
+        "film_miller": tuple(options.film_miller),
+        "substrate_termination": options.substrate_termination,
+        "film_termination": options.film_termination,
+        "strain": options.strain,
+        "max_strain": options.max_strain,
+    }
+    transmission = {
+        "q_mesh": tuple(options.q_mesh),
+        "n_frequencies": options.n_frequencies,
+        "temperatures": tuple(options.temperature),
+    }
+    if options.dry_run:
+        return _dry_run(
+            options,
+            potential,
+            substrate,
+            film,
+            interface,
+            transmission["q_mesh"],
+            options.n_frequencies,
+            options.cutoff,
+        )
+    database = (options.database or Path(settings().database or "results.db")).expanduser().resolve()
+    doc = _compute(
+        options,
+        potential,
+        substrate,
+        film,
+        interface,
+        transmission,
+        database,
+        options.cutoff,
+        relax=not options.no_relax_crystals,
+    )
+    files = {"database": database}
+    if options.figure is not None:
+        from thermal_flows.figures import plot_interface
+
+        files["figure"] = plot_interface(doc).save(options.figure)
+    _show(options, doc, files, time.perf_counter() - began)
+    return 0
+
+
+def _only_builtin(*crystals: Structure) -> str:
+    """The built-in potential that knows all elements, if there is just one."""
+    from thermal_flows.potentials import BUILTIN_POTENTIALS
+
+    elements = {str(e) for c in crystals for e in c.composition.elements}
+    fitting = [name for name, p in BUILTIN_POTENTIALS.items() if elements <= p.elements]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = "; ".join(f"{name}: {', '.join(sorted(p.elements))}" for name, p in BUILTIN_POTENTIALS.items())
+    reason = f"several built-in potentials know {', '.join(sorted(elements))}: {', '.join(fitting)}" if fitting else (
+        f"no built-in potential knows {', '.join(sorted(elements))}"
+    )  # fmt: skip
+    raise ValueError(f"{reason}. Give --potential NAME or --potential module:callable (built-in: {listed})")
+
+
+def _compute(
+    options: argparse.Namespace,
+    potential: str,
+    substrate: Structure,
+    film: Structure,
+    interface: dict[str, Any],
+    transmission: dict[str, Any],
+    database: Path,
+    cutoff: float | None,
+    *,
+    relax: bool,
+) -> dict[str, Any]:
+    """Run the flow into the database file and return the built document."""
+    from jobflow import run_locally
+
+    from thermal_flows.database import ThermalDatabase, job_store
+    from thermal_flows.flows import InterfaceTransmissionMaker
+    from thermal_flows.progress import Reporter, StreamReporter, reporting
+
+    maker = InterfaceTransmissionMaker.from_potential(potential, **transmission)
+    if cutoff is not None:
+        maker.junction_maker.settings = _replaced(maker.junction_maker.settings, cutoff=cutoff)
+    if not relax:
+        maker.crystal_maker = None
+    flow = maker.make(film, substrate, **interface)
+    store = job_store(database)
+    store.connect()
+    with reporting(Reporter() if options.quiet else StreamReporter()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="jobflow")  # its own use of a deprecated helper
+        responses = run_locally(flow, store=store, log=False, raise_immediately=True)
+    uuid = flow.jobs[-1].uuid
+    interface_id = responses[uuid][1].output.interface_id
+    store.close()
+    with ThermalDatabase(database) as db:
+        doc = db.interfaces.query_one({"interface_id": interface_id})
+    if doc is None:
+        raise ValueError(f"the result is not in {database}; look at `thermal-flows db list {database}`")
+    return doc
+
+
+def _replaced(settings: Any, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(settings, **changes)
+
+
+def _dry_run(
+    options: argparse.Namespace,
+    potential: str,
+    substrate: Structure,
+    film: Structure,
+    interface_options: dict[str, Any],
+    q_mesh: tuple[int, int],
+    n_frequencies: int,
+    cutoff: float | None,
+) -> int:
+    from dataclasses import asdict
+
+    from thermal_flows.potentials import resolve_potential
+    from thermal_flows.structures import build_interface
+    from thermal_flows.transport.construction import ConstructionSettings
+    from thermal_flows.transport.estimate import estimate_cost
+
+    resolved = resolve_potential(potential)
+    for crystal in (substrate, film):
+        resolved.check_elements(crystal)
+    interface = build_interface(substrate, film, **interface_options)
+    cost = estimate_cost(
+        interface,
+        resolved.calculator(),
+        ConstructionSettings(cutoff=cutoff),
+        q_mesh,
+        n_frequencies,
+        os.cpu_count() or 1,
+    )
+    if options.json:
+        print(json.dumps({"label": interface.label, "potential": resolved.name, **asdict(cost)}, indent=2))
+        return 0
+    strain = interface.strain
+    print(
+        f"{interface.label} with {resolved.name}, in-plane cell {interface.area:.4f} A^2, strains (substrate, film) "
+        f"{100 * max(map(abs, strain['substrate']['principal'])):.2f} %, {100 * max(map(abs, strain['film']['principal'])):.2f} %\n"
+        f"  principal layers   {cost.principal_layers[0]} and {cost.principal_layers[1]} atoms\n"
+        f"  junction cell      {cost.junction_atoms} atoms relaxed; device {cost.device_atoms} atoms\n"
+        f"  force constants    supercell of {cost.supercell_atoms} atoms, about {cost.force_calls} force calls of "
+        f"{cost.force_seconds:.2g} s: {cost.force_constant_seconds:.3g} s (three times that with the convergence tests)\n"
+        f"  transmission       {q_mesh[0]} x {q_mesh[1]} x {n_frequencies}: about {cost.transmission_seconds:.3g} s with the tests\n"
+        f"  memory             about {cost.memory_bytes / 2**20:.0f} MiB of arrays\n"
+        "Times are good to about a factor of two. Nothing was written."
+    )
+    return 0
+
+
+def _show(options: argparse.Namespace, doc: dict[str, Any], files: dict[str, Path], seconds: float) -> None:
+    from thermal_flows.report import render, summary
+
+    if options.json:
+        content = summary(doc)
+        content["files"] = {name: str(path) for name, path in files.items()}
+        content["wall_time_s"] = seconds
+        print(json.dumps(content, indent=2))
+        return
+    print(render(doc))
+    for name, path in files.items():
+        print(f"{name}: {path}")
+    print(f"Total wall time {seconds:.1f} s")
+
+
+def _db(options: argparse.Namespace) -> int:
+    from monty.json import jsanitize
+
+    from thermal_flows.database import ThermalDatabase
+
+    try:
+        criteria = json.loads(options.criteria)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'criteria must be JSON, for instance \'{{"film_formula": "Ge"}}\': {error}') from error
+    with ThermalDatabase(options.file) as db:
+        docs = db.interfaces.query(criteria if options.action == "query" else {})
+    if options.json:
+        print(json.dumps(jsanitize(docs), indent=2))
+        return 0
+    print(f"{'interface':<28} {'potential':<18} {'G at 300 K (MW/m2K, quantum Landauer)':<40} id")
+    for doc in docs:
+        values = [
+            c
+            for c in doc["conductance"]
+            if (c["temperature"], c["definition"], c["statistics"], c["method"])
+            == (300.0, "landauer", "quantum", "mode_matching")
+        ]
+        value = (
+            f"{values[0]['value']:.4g} +- {values[0]['error']:.1g}"
+            if values and values[0]["value"] is not None
+            else "-"
+        )
+        potential = (doc["provenance"].get("potential") or {}).get("name", "given")
+        print(f"{doc['label']:<28} {potential:<18} {value:<40} {doc['interface_id'][:12]}")
+    print(f"{len(docs)} interface{'s' if len(docs) != 1 else ''}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from thermal_flows.doctor import examine
+
+    findings = examine()
+    if options.json:
+        print(json.dumps([asdict(f) for f in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding.good else 'BAD'} {finding.name:<22} {finding.found}")
+    return 0 if all(f.good for f in findings) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
