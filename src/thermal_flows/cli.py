@@ -268,6 +268,8 @@ def _compute(
     maker = InterfaceTransmissionMaker.from_potential(potential, **transmission)
     if cutoff is not None:
         maker.junction_maker.settings = _replaced(maker.junction_maker.settings, cutoff=cutoff)
+    if getattr(options, "no_comparisons", False):
+        maker.junction_maker.compare = ()
     if not relax:
         maker.crystal_maker = None
     flow = maker.make(film, substrate, **interface)
@@ -358,6 +360,7 @@ def _db(options: argparse.Namespace) -> int:
     from monty.json import jsanitize
 
     from thermal_flows.database import ThermalDatabase
+    from thermal_flows.report import short
 
     try:
         criteria = json.loads(options.criteria)
@@ -377,7 +380,7 @@ def _db(options: argparse.Namespace) -> int:
             == (300.0, "landauer", "quantum", "mode_matching")
         ]
         value = (
-            f"{values[0]['value']:.4g} +- {values[0]['error']:.1g}"
+            f"{values[0]['value']:.4g} +- {short(values[0]['error'])}"
             if values and values[0]["value"] is not None
             else "-"
         )

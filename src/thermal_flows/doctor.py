@@ -25,7 +25,7 @@ class Finding:
 def chain_self_test() -> float:
     """Largest error of the solver on a chain of two masses, where the answer is known in closed form.
 
-    A chain of masses m1 | m2 with equal springs transmits 4 s1 s2 / (s1 + s2)^2 with s = sqrt(m) cos(k/2).
+    A chain of masses m1 | m2 with equal springs K transmits sin k1 sin k2 / sin^2((k1 + k2)/2), m omega^2 = 4 K sin^2(k/2).
     """
     from thermal_flows import units
     from thermal_flows.lattice.pair_constants import PairForceConstants
@@ -56,8 +56,8 @@ def chain_self_test() -> float:
     for share in (0.1, 0.5, 0.9):
         frequency = share * min(junction.top_frequencies)
         w2 = float(units.thz_to_w2(frequency))
-        s = [np.sqrt(m) * np.sqrt(1 - w2 * m / (4 * spring)) for m in masses]
-        exact = 4 * s[0] * s[1] / (s[0] + s[1]) ** 2
+        k1, k2 = (2 * np.arcsin(np.sqrt(w2 * m / (4 * spring))) for m in masses)
+        exact = np.sin(k1) * np.sin(k2) / np.sin((k1 + k2) / 2) ** 2
         worst = max(worst, abs(solve_modes(junction, (0.0, 0.0), frequency).transmission - exact))
     return worst
 

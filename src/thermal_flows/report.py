@@ -95,7 +95,7 @@ def _conductances(doc: dict[str, Any]) -> Table:
     for c in doc["conductance"]:
         cell = "infinite" if c["value"] is None else f"{c['value']:.4g}"
         if c["error"] is not None:
-            cell += f"\n+- {c['error']:.1g}"
+            cell += f"\n+- {short(c['error'])}"
         if c["resistance"] is not None:
             cell += f"\nR {c['resistance']:.3g}"
         rows.setdefault((c["method"], c["definition"], c["statistics"]), {})[c["temperature"]] = cell
@@ -130,6 +130,11 @@ def _convergence(doc: dict[str, Any]) -> Table:
             f"{100 * test['relative_change']:.2g} %",
         )
     return table
+
+
+def short(value: float) -> str:
+    """An error bar: one significant digit, whole numbers from 10 on."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1g}"
 
 
 def _text(value: Any) -> str:

@@ -316,21 +316,20 @@ class Recipe:
 # --- the same junction, written differently --------------------------------------------------------------------------
 
 
-def doubled_layer(lead: PairForceConstants) -> PairForceConstants:
-    """The same crystal with principal layers twice as thick."""
+def thickened(lead: PairForceConstants, times: int) -> PairForceConstants:
+    """The same crystal with principal layers ``times`` as thick."""
     n = lead.n_atoms
-    cell = lead.cell * np.array([[1.0], [1.0], [2.0]])
     i, j, R, phi = [], [], [], []
-    for layer in (0, 1):
+    for layer in range(times):
         target = layer + lead.R[:, 2]
         i.append(lead.i + layer * n)
-        j.append(lead.j + (target % 2) * n)
-        R.append(np.column_stack([lead.R[:, :2], target // 2]))
+        j.append(lead.j + (target % times) * n)
+        R.append(np.column_stack([lead.R[:, :2], target // times]))
         phi.append(lead.phi)
     return PairForceConstants(
-        cell,
-        np.vstack([lead.positions, lead.positions + lead.cell[2]]),
-        np.tile(lead.masses, 2),
+        lead.cell * np.array([[1.0], [1.0], [times]]),
+        np.vstack([lead.positions + layer * lead.cell[2] for layer in range(times)]),
+        np.tile(lead.masses, times),
         np.concatenate(i),
         np.concatenate(j),
         np.vstack(R),
@@ -381,10 +380,10 @@ def lengthened(junction: Junction, left_layers: int, right_layers: int) -> Junct
     return Junction(left, right, longer)
 
 
-def with_doubled_layers(junction: Junction) -> Junction:
-    """The same junction with both leads described by layers twice as thick."""
-    longer = lengthened(junction, 1, 1)
-    return Junction(doubled_layer(junction.left), doubled_layer(junction.right), longer.device)
+def with_thick_layers(junction: Junction, times: int) -> Junction:
+    """The same junction with both leads described by layers ``times`` as thick."""
+    longer = lengthened(junction, times - 1, times - 1)
+    return Junction(thickened(junction.left, times), thickened(junction.right, times), longer.device)
 
 
 def _super_part(part: PairForceConstants, s1: int, s2: int) -> PairForceConstants:

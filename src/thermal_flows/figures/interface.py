@@ -80,7 +80,7 @@ def _transmission_panel(axis: Axes, data: dict[str, np.ndarray], left_name: str,
     axis.plot(f, data["modes_right"], color=ORANGE, lw=1, label=f"modes of {right_name}")
     axis.set_ylabel("sum over modes\nper in-plane cell")
     axis.set_ylim(bottom=0)
-    axis.legend(frameon=False, loc="upper left")
+    axis.legend(frameon=False, loc="upper right")
 
 
 def _spectral_data(spectrum: MeanSpectrum, area: float, temperature: float) -> dict[str, np.ndarray]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from jobflow import Flow, Maker
+from jobflow import Flow, Job, Maker
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from thermal_flows.jobs import CrystalRelaxMaker, JunctionImportMaker, JunctionMaker, TransmissionMaker
 from thermal_flows.potentials import resolve_potential
-from thermal_flows.structures import build_interface
+from thermal_flows.structures import StructureError, build_interface
 from thermal_flows.transport import Junction
 
 STRAIN_SLACK = 0.03
@@ -120,11 +121,16 @@ class InterfaceTransmissionMaker(Maker):
         for potential in {m.potential for m in makers}:
             for structure in (film, substrate):
                 resolve_potential(potential).check_elements(AseAtomsAdaptor.get_atoms(structure, msonable=False))
-        build_interface(substrate, film, **{**options, "max_strain": float(max_strain) + STRAIN_SLACK})  # type: ignore[arg-type]
+        try:
+            build_interface(substrate, film, **{**options, "max_strain": float(max_strain) + STRAIN_SLACK})  # type: ignore[arg-type]
+        except StructureError:
+            build_interface(substrate, film, **options)  # type: ignore[arg-type]  # the same error with the user's own limit
+            raise
 
         formulas = [s.composition.reduced_formula for s in (substrate, film)]
-        jobs = []
-        crystals, uuids = [substrate, film], []
+        jobs: list[Job] = []
+        crystals: list[Any] = [substrate, film]
+        uuids: list[str] = []
         if self.crystal_maker is not None:
             relaxations = [self.crystal_maker.make(structure) for structure in (substrate, film)]
             for relaxation, formula in zip(relaxations, formulas, strict=True):

@@ -112,7 +112,7 @@ def to_phonopy(pairs: PairForceConstants, numbers: NDArray[np.intp], repeats: tu
     # supercell atom at every (unit atom, cell)
     fractional = supercell.positions @ np.linalg.inv(pairs.cell)
     unit_fractional = pairs.positions @ np.linalg.inv(pairs.cell)
-    lookup: dict[tuple[int, int, int, int], int] = {}
+    lookup: dict[tuple[int, ...], int] = {}
     for s in range(n_super):
         j = int(np.flatnonzero(rows == primitive.s2p_map[s])[0])
         cell = np.rint(fractional[s] - unit_fractional[j]).astype(int) % np.array(repeats)
@@ -155,5 +155,5 @@ def density_of_states(
     top = 1.02 * float(units.w2_to_thz(pairs.zone_extrema()[1]))
     phonon.run_mesh([mesh] * 3, is_gamma_center=True)
     phonon.run_total_dos(freq_min=0.0, freq_max=top, freq_pitch=top / (n_points - 1), use_tetrahedron_method=True)
-    result = phonon.total_dos
-    return np.asarray(result.frequency_points), np.asarray(result.dos) / pairs.n_atoms
+    result = phonon.get_total_dos_dict()
+    return np.asarray(result["frequency_points"]), np.asarray(result["total_dos"]) / pairs.n_atoms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +95,7 @@ def relax(
     work.calc = calculator
     mask = CELL_MODES[cell]
     target: Any = work if mask is None else FrechetCellFilter(work, mask=mask)
-    optimizer = LBFGS(target, logfile=None, maxstep=0.1, memory=50)
+    optimizer = LBFGS(target, logfile=os.devnull, maxstep=0.1, memory=50)
     if progress is not None:
         optimizer.attach(lambda: progress(optimizer.nsteps, max_steps))
     converged = optimizer.run(fmax=fmax, steps=max_steps)
@@ -102,8 +103,8 @@ def relax(
     largest = float(np.sqrt((forces**2).sum(axis=1).max()))
     if not converged or not np.isfinite(largest):
         raise RelaxationError(
-            f"the relaxation of {atoms.get_chemical_formula()} ({len(atoms)} atoms, cell: {cell}) did not converge: largest "
-            f"force {np.sqrt((target.get_forces() ** 2).sum(axis=1).max()):.3g} eV/A after {optimizer.nsteps} steps, {fmax:g} asked "
+            f"the relaxation of {atoms.get_chemical_formula()} ({len(atoms)} atoms, cell: {cell}) did not converge: largest force "
+            f"{np.sqrt((target.get_forces() ** 2).sum(axis=1).max()):.3g} eV/A after {optimizer.nsteps} steps, {fmax:g} asked "
             "for. Allow more steps, start from a better geometry, or check the potential"
         )
     stress, shear = 0.0, 0.0

@@ -13,7 +13,7 @@ carries energy to +z. Propagating modes are told from evanescent ones by their f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy.linalg
@@ -26,6 +26,7 @@ _CLUSTER = 3e-8
 _NEAR_CIRCLE = 1e-6
 _PARALLEL = 1e-5
 _SPENT = 1e-14
+_DOUBT = 3e-3
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,24 @@ def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) ->
     outgoing_up : bool
         True for the right lead (outgoing means towards +z), False for the left lead.
     """
-    r = lead.rank
-    if np.isrealobj(lead.H01):
-        return _paired_states(lead, w2, outgoing_up)
-    matrix, regular = _shift_inverted(lead, w2)
+    matrix, finite = _shift_inverted(lead, w2)
+    if not np.isrealobj(matrix):
+        return _single_states(matrix, finite, outgoing_up)
+    states = _paired_states(matrix, finite, outgoing_up)
+    doubtful = np.flatnonzero(~states.regular)
+    if len(doubtful):
+        again = _single_states(matrix[doubtful], finite[doubtful], outgoing_up)
+        for name in (f.name for f in fields(LeadStates)):
+            getattr(states, name)[doubtful] = getattr(again, name)
+    return states
+
+
+def _single_states(matrix: NDArray, finite: NDArray[np.bool_], outgoing_up: bool) -> LeadStates:
+    """States of :func:`lead_states` from the eigenvectors of ``matrix``, of :func:`_shift_inverted`."""
+    r = matrix.shape[1] // 2
     with np.errstate(all="ignore"):
-        mu, x = np.linalg.eig(matrix)
+        # a real batch without propagating modes comes out real
+        mu, x = (v.astype(complex, copy=False) for v in np.linalg.eig(matrix))
         factors = _SHIFT + 1.0 / mu
         logs = np.log(np.abs(factors))
     factors = np.where(np.isfinite(factors), factors, 0.0)
@@ -119,7 +132,7 @@ def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) ->
     flux = _flux(x, r)
     propagating = np.abs(flux) > distance
     near = propagating | (distance < _NEAR_CIRCLE)
-    regular &= ~_has_cluster(factors, near)
+    regular = finite & ~_has_cluster(factors, near)
 
     sign = 1.0 if outgoing_up else -1.0
     is_out = np.where(propagating, sign * flux > 0, sign * logs < 0)
@@ -150,27 +163,21 @@ def _has_cluster(factors: NDArray, near: NDArray[np.bool_]) -> NDArray[np.bool_]
     return (np.diff(phases, axis=1).min(axis=1, initial=np.inf) < _CLUSTER) | (around < _CLUSTER)
 
 
-def _paired_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) -> LeadStates:
-    """:func:`lead_states` for real blocks, whose Bloch factors come in pairs lambda, 1/lambda: half the eigenproblem."""
-    matrix, regular = _shift_inverted(lead, w2)
-    inner, propagating, w = _pairs(matrix)
-    phases = np.sort(np.where(np.abs(np.abs(inner) - 1) < _NEAR_CIRCLE, np.abs(np.angle(inner)), np.nan), axis=1)
-    with np.errstate(invalid="ignore"):
-        edge = (phases < _CLUSTER) | (np.pi - phases < _CLUSTER)
-        regular &= ~(edge.any(axis=1) | (np.diff(phases, axis=1) < _CLUSTER).any(axis=1))
-
-    # (S - 1/lambda) w is a state of lambda, w being a sum of the states of lambda = p/s and of 1/lambda
+def _paired_states(matrix: NDArray[np.float64], finite: NDArray[np.bool_], outgoing_up: bool) -> LeadStates:
+    """States of :func:`lead_states` for real blocks, from half the eigenproblem; not ``regular`` where that loses digits."""
+    inner, propagating, w, doubtful = _pairs(matrix)
+    # (S - 1/lambda) w is a state of lambda = p/s, w being a sum of the states of lambda and of 1/lambda
     up = propagating | outgoing_up
     p, s = np.where(up, inner, 1), np.where(up, 1, inner)
     x = p[:, None, :] * w + (_SHIFT * p - s)[:, None, :] * real_times(matrix, w)
     factors = np.divide(p, s, out=np.zeros_like(p), where=s != 0)
-    flux = _flux(x, lead.rank)
+    flux = _flux(x, len(x[0]) // 2)
     wrong = propagating & ((flux > 0) != outgoing_up)  # the other one of a propagating pair is the complex conjugate
     np.conj(x, out=x, where=wrong[:, None, :])
     np.conj(factors, out=factors, where=wrong)
-    squared_size = np.where(propagating, np.abs(flux), (x.real**2 + x.imag**2).sum(axis=1))
-    regular &= (squared_size > 0).all(axis=1) & np.isfinite(squared_size).all(axis=1)
-    x /= np.sqrt(np.where(squared_size > 0, squared_size, 1.0))[:, None, :]
+    squared = np.where(propagating, np.abs(flux), (x.real**2 + x.imag**2).sum(axis=1))
+    regular = finite & ~doubtful & (np.isfinite(squared) & (squared > 0)).all(axis=1)
+    x /= np.sqrt(np.where(squared > 0, squared, 1.0))[:, None, :]
 
     order = np.argsort(~propagating, axis=1, kind="stable")
     factors, propagating = np.take_along_axis(factors, order, axis=1), np.take_along_axis(propagating, order, axis=1)
@@ -187,12 +194,13 @@ def _paired_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool)
     )
 
 
-def _pairs(matrix: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.bool_], NDArray]:
+def _pairs(matrix: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.bool_], NDArray, NDArray[np.bool_]]:
     """Pairs of Bloch factors lambda, 1/lambda of real blocks.
 
-    The translation S is symplectic, ``S^-1 = J^-1 S^T J`` with ``J = (0, 1; -1, 0)``. S + 1/S then has each eigenvalue twice, and
-    an isotropic basis V (``V^T V = 1, V^T J V = 0``) of half the size holds one eigenvector of each (S + 1/S method: W.-W. Lin,
-    Linear Algebra Appl. 86, 121 (1987); isotropic Arnoldi: V. Mehrmann and D. Watkins, SIAM J. Sci. Comput. 22, 1905 (2001)).
+    The translation S is symplectic, ``S^-1 = J^-1 S^T J`` with ``J = (0, 1; -1, 0)``. ``S + S^-1`` then has each eigenvalue
+    twice, and an isotropic basis V (``V^T V = 1``, ``V^T J V = 0``) of half the size holds an eigenvector of each (W.-W. Lin,
+    Linear Algebra Appl. 86, 121 (1987); V. Mehrmann and D. Watkins, SIAM J. Sci. Comput. 22, 1905 (2001)). The error is
+    about round-off over the distance from the next eigenvalue, and over the square of the distance of lambda from 1 or -1.
 
     Parameters
     ----------
@@ -206,50 +214,49 @@ def _pairs(matrix: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.bool_], NDA
     propagating : numpy.ndarray of bool, shape (nw, r)
         Where the factors are on the unit circle: lambda + 1/lambda is real and within (-2, 2).
     vectors : numpy.ndarray, shape (nw, 2 r, r)
-        Eigenvectors of S + 1/S, real for propagating pairs.
+        Eigenvectors of ``S + S^-1``, real for propagating pairs.
+    doubtful : numpy.ndarray of bool, shape (nw,)
+        Where propagating pairs are too close to each other, or a pair to 1 or -1, for 1e-11 or so.
     """
     r = matrix.shape[1] // 2
+    other = np.empty_like(matrix)  # (S^-1 - shift)^-1 = J^-1 matrix^T J
     transposed = matrix.swapaxes(1, 2)
-    other = np.empty_like(matrix)  # (1/S - shift)^-1 = J^-1 matrix^T J
     other[:, :r, :r], other[:, :r, r:] = transposed[:, r:, r:], -transposed[:, r:, :r]
     other[:, r:, :r], other[:, r:, r:] = -transposed[:, :r, r:], transposed[:, :r, :r]
-    basis, small = _isotropic_arnoldi(other @ matrix)
-    nu, y = (v.astype(complex, copy=False) for v in np.linalg.eig(small))
+    skew = other @ matrix
+    basis = _isotropic_basis(skew)
+    nu, y = (v.astype(complex, copy=False) for v in np.linalg.eig(basis.swapaxes(1, 2) @ skew @ basis))
     with np.errstate(all="ignore"):
         # nu = -1 / (shift (lambda + 1/lambda - shift - 1/shift)); half = 1 / (lambda + 1/lambda)
         half = _SHIFT * nu / (nu * (_SHIFT**2 + 1) - 1)
-        inner = 2 * half / (1 + np.sqrt(1 - 4 * half**2))
-    propagating = (nu.imag == 0) & (np.abs(half.real) > 0.5)
-    return inner, propagating, real_times(basis, y)
+        root = np.sqrt(1 - 4 * half**2)
+        inner = 2 * half / (1 + root)
+        propagating = (nu.imag == 0) & (np.abs(half.real) > 0.5)
+        doubtful = (np.abs(root) < _DOUBT * np.abs(half)).any(axis=1) | ~np.isfinite(inner).all(axis=1)
+        cosines = np.sort(np.where(np.abs(inner) > 1 - _DOUBT, 0.5 / half.real, np.nan), axis=1)
+        doubtful |= (np.diff(cosines, axis=1) < _DOUBT**2).any(axis=1)
+    return inner, propagating, real_times(basis, y), doubtful
 
 
-def _isotropic_arnoldi(N: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Isotropic orthonormal bases V (nw, 2 r, r) and H (nw, r, r) with N V = V H, for skew-Hamiltonian N (nw, 2 r, 2 r)."""
+def _isotropic_basis(N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Isotropic orthonormal bases (nw, 2 r, r) of invariant spaces of skew-Hamiltonian N (nw, 2 r, 2 r), by Arnoldi's method."""
     nw, size, _ = N.shape
     r = size // 2
-    fresh = np.random.default_rng(0).standard_normal((r, size))
+    fresh = np.random.default_rng(0).standard_normal((r, size, 1))
     rows = np.empty((nw, r, 2, size))  # v and J v in turn
-    H = np.zeros((nw, r, r))
-    w = np.tile(fresh[0], (nw, 1))
+    w = np.broadcast_to(fresh[0], (nw, size, 1))
     for k in range(r):
         known = rows[:, :k].reshape(nw, 2 * k, size)
-        length = np.ones(nw)
         for _ in range(2):  # orthogonalised twice: orthogonal to round-off
-            along = known @ w[:, :, None]
-            w = w - (known.swapaxes(1, 2) @ along)[:, :, 0]
-            H[:, :k, k - 1] += length[:, None] * along[:, ::2, 0]
-            left = np.sqrt((w * w).sum(axis=1))
-            spent = left < _SPENT  # an invariant space is complete: go on with another vector
-            w[spent] = fresh[k]
-            w /= np.where(spent, 1.0, left)[:, None]
-            length = np.where(spent, 0.0, length * left)
-        H[:, k, k - 1] = length
-        rows[:, k, 0] = w
-        rows[:, k, 1, :r], rows[:, k, 1, r:] = w[:, r:], -w[:, :r]
-        w = (N @ w[:, :, None])[:, :, 0]
-    basis = rows[:, :, 0]
-    H[:, :, -1] = (basis @ w[:, :, None])[:, :, 0]
-    return basis.swapaxes(1, 2), H
+            w = w - known.swapaxes(1, 2) @ (known @ w)
+            length = np.sqrt((w * w).sum(axis=1, keepdims=True))
+            spent = length[:, 0, 0] < _SPENT  # an invariant space is complete: go on with another vector
+            w[spent], length[spent] = fresh[k], 1.0
+            w /= length
+        rows[:, k, 0] = w[:, :, 0]
+        rows[:, k, 1, :r], rows[:, k, 1, r:] = w[:, r:, 0], -w[:, :r, 0]
+        w = N @ w
+    return rows[:, :, 0].swapaxes(1, 2)
 
 
 def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -265,12 +272,14 @@ def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:
     if len(at) == 0:
         return counts
     matrix, finite = _shift_inverted(lead, w2[at])
+    single = np.arange(len(at))
     if np.isrealobj(matrix):
-        counts[at] = _pairs(matrix)[1].sum(axis=1)
-    else:
-        with np.errstate(all="ignore"):
-            factors = _SHIFT + 1.0 / np.linalg.eigvals(matrix)
-        counts[at] = np.count_nonzero(np.abs(np.abs(factors) - 1) < _NEAR_CIRCLE, axis=1) // 2
+        _, propagating, _, doubtful = _pairs(matrix)
+        counts[at] = propagating.sum(axis=1)
+        single = np.flatnonzero(doubtful)
+    with np.errstate(all="ignore"):
+        factors = _SHIFT + 1.0 / np.linalg.eigvals(matrix[single])
+    counts[at[single]] = np.count_nonzero(np.abs(np.abs(factors) - 1) < _NEAR_CIRCLE, axis=1) // 2
     for k in np.flatnonzero(~finite):
         counts[at[k]] = states_at(lead, float(w2[at[k]]), True)[0].n_out[0]
     return counts

@@ -112,6 +112,10 @@ class Construction:
     history: list[tuple[int, int, float, float]]
 
 
+def _silent(_message: str) -> None:
+    pass
+
+
 def check_stability(name: str, pairs: PairForceConstants) -> None:
     """Refuse a crystal with imaginary frequencies.
 
@@ -134,7 +138,7 @@ def construct_junction(
     calculator: Calculator,
     settings: ConstructionSettings | None = None,
     *,
-    report: Report = lambda message: None,
+    report: Report | None = None,
     progress: Progress | None = None,
 ) -> Construction:
     """Relax an interface and compute the force constants of its junction.
@@ -169,6 +173,7 @@ def construct_junction(
         If the outer layers of the longest junction still differ from the leads.
     """
     settings = settings or ConstructionSettings()
+    report = report or _silent
     relaxations, bulks = {}, {}
     for name, unit in (("substrate", interface.substrate), ("film", interface.film)):
         report(f"relaxing the {name} at the common in-plane cell")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
 from ase.calculators.calculator import Calculator
 
 from thermal_flows.lattice.hessian import has_analytic_hessian
@@ -99,10 +98,10 @@ def estimate_cost(
     seconds = time.perf_counter() - began
     analytic = settings.hessian != "finite_differences" and has_analytic_hessian(calculator)
     calls = _HESSIAN_FORCE_CALLS if analytic else 12 * device
-    degrees = 3 * np.mean([layer.n_atoms for layer in layers])
+    degrees = 1.5 * (layers[0].n_atoms + layers[1].n_atoms)
     points = q_mesh[0] * q_mesh[1] * n_frequencies / 2  # time reversal at least
     # refinement to twice the mesh and the comparisons together cost about five times the first mesh
-    transmission = 5 * points * _POINT_SECONDS * max(1.0, (degrees / 12) ** 3) / n_workers
+    transmission = 5 * points * _POINT_SECONDS * float(max(1.0, (degrees / 12) ** 3)) / n_workers
     rows = len(supercell) * device * 9 * 8
     return CostEstimate(
         principal_layers=(layers[0].n_atoms, layers[1].n_atoms),

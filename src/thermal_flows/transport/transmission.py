@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from thermal_flows import units
-from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
 from thermal_flows.transport.bloch import LeadStates, count_modes
+from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
 from thermal_flows.transport.errors import TransportError
 from thermal_flows.transport.junction import Junction
 from thermal_flows.transport.matching import Scattering, conservation_bound, scatter
