@@ -27,10 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def find_reference_data(name: str) -> Path | None:
     """The folder ``name`` of reference data: in THERMAL_FLOWS_DATA, else in a ``data`` folder beside the repository."""
     given = os.environ.get("THERMAL_FLOWS_DATA")
-    if given:
-        folders = [Path(given)]
-    else:
-        folders = sorted(Path(__file__).resolve().parents[2].glob("*/data"))
+    folders = [Path(given)] if given else sorted(Path(__file__).resolve().parents[2].glob("*/data"))
     return next((folder / name for folder in folders if (folder / name).is_dir()), None)
 
 

@@ -125,6 +125,11 @@ def _parser() -> argparse.ArgumentParser:
     itc.add_argument("--temperature", nargs="+", type=float, metavar="K", default=(100.0, 200.0, 300.0, 400.0, 500.0))
     itc.add_argument("--cutoff", type=float, metavar="A", help="truncate force constants at this distance (Angstrom)")
     itc.add_argument(
+        "--no-comparisons",
+        action="store_true",
+        help="leave out the tests of device length and Hessian (two thirds of the forces); the error bar then lacks them",
+    )
+    itc.add_argument(
         "--no-relax-crystals", action="store_true", help="keep the lattice constants of the given crystals"
     )
     itc.add_argument(
@@ -174,7 +179,8 @@ def _quickstart(options: argparse.Namespace) -> int:
             "Query it in Python:\n"
             "  from thermal_flows.database import ThermalDatabase\n"
             f'  db = ThermalDatabase("{files["database"]}")\n'
-            '  db.interfaces.query({"film_formula": "Ge", "conductance": {"$elemMatch": {"temperature": 300, "value": {"$gt": 100}}}})'
+            '  db.interfaces.query({"film_formula": "Ge",\n'
+            '                       "conductance": {"$elemMatch": {"temperature": 300, "value": {"$gt": 100}}}})'
         )
     return 0
 
@@ -326,15 +332,16 @@ def _dry_run(
     if options.json:
         print(json.dumps({"label": interface.label, "potential": resolved.name, **asdict(cost)}, indent=2))
         return 0
-    strain = interface.strain
+    strains = [100 * max(map(abs, interface.strain[side]["principal"])) for side in ("substrate", "film")]
     print(
         f"{interface.label} with {resolved.name}, in-plane cell {interface.area:.4f} A^2, strains (substrate, film) "
-        f"{100 * max(map(abs, strain['substrate']['principal'])):.2f} %, {100 * max(map(abs, strain['film']['principal'])):.2f} %\n"
+        f"{strains[0]:.2f} %, {strains[1]:.2f} %\n"
         f"  principal layers   {cost.principal_layers[0]} and {cost.principal_layers[1]} atoms\n"
         f"  junction cell      {cost.junction_atoms} atoms relaxed; device {cost.device_atoms} atoms\n"
         f"  force constants    supercell of {cost.supercell_atoms} atoms, about {cost.force_calls} force calls of "
         f"{cost.force_seconds:.2g} s: {cost.force_constant_seconds:.3g} s (three times that with the convergence tests)\n"
-        f"  transmission       {q_mesh[0]} x {q_mesh[1]} x {n_frequencies}: about {cost.transmission_seconds:.3g} s with the tests\n"
+        f"  transmission       {q_mesh[0]} x {q_mesh[1]} x {n_frequencies}: about {cost.transmission_seconds:.3g} s "
+        "with the tests\n"
         f"  memory             about {cost.memory_bytes / 2**20:.0f} MiB of arrays\n"
         "Times are good to about a factor of two. Nothing was written."
     )

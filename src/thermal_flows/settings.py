@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from yaml import YAMLError
 
 CONFIG_FILE = "THERMAL_FLOWS_CONFIG_FILE"
 """Variable that names another settings file."""
+
+DEFAULT_FILE = "~/.thermal_flows.yaml"
 
 
 class Settings(BaseSettings):
@@ -42,7 +45,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments before variables before the settings file."""
         del dotenv_settings, file_secret_settings
-        path = Path(os.environ.get(CONFIG_FILE, "~/.thermal_flows.yaml")).expanduser()
+        path = Path(os.environ.get(CONFIG_FILE, DEFAULT_FILE)).expanduser()
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
 
 
@@ -54,7 +57,8 @@ def settings() -> Settings:
     pydantic.ValidationError
         If a key of the file is unknown or a value does not fit, with the key's name.
     ValueError
-        If a ``THERMAL_FLOWS_*`` variable is not a setting.
+        If a ``THERMAL_FLOWS_*`` variable is not a setting, or the settings file named by one is missing or not a list of
+        ``key: value``.
     """
     known = {f"THERMAL_FLOWS_{name.upper()}" for name in Settings.model_fields}
     unknown = sorted(
@@ -66,4 +70,13 @@ def settings() -> Settings:
         raise ValueError(
             f"unknown settings in the environment: {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
-    return Settings()
+    named = os.environ.get(CONFIG_FILE)
+    if named is not None and not Path(named).expanduser().is_file():
+        raise ValueError(f"{CONFIG_FILE} names {named!r}, which is not a file: correct it, or unset the variable")
+    try:
+        return Settings()
+    except ValidationError:
+        raise
+    except (YAMLError, ValueError, TypeError) as error:
+        path = named or DEFAULT_FILE
+        raise ValueError(f"the settings file {path} must hold lines of the form 'key: value': {error}") from error

@@ -76,19 +76,25 @@ plain_documents = st.fixed_dictionaries(
         "d": st.sampled_from(DATES),
         "list": st.lists(st.integers(-3, 3), max_size=4),
         "inner": st.fixed_dictionaries({}, optional={"x": st.integers(-3, 3), "s": st.sampled_from(["a", "b"])}),
-        "items": st.lists(st.fixed_dictionaries({"x": st.integers(-3, 3)}, optional={"y": st.integers(-3, 3)}), max_size=3),
+        "items": st.lists(
+            st.fixed_dictionaries({"x": st.integers(-3, 3)}, optional={"y": st.integers(-3, 3)}), max_size=3
+        ),
     },
 )
 _number = st.one_of(st.integers(-3, 3), st.sampled_from([0.5, 1.5]))
-_on_numbers = st.one_of(
+_compared = st.one_of(
     _number,
     st.builds(lambda op, v: {op: v}, st.sampled_from(["$gt", "$gte", "$lt", "$lte", "$eq", "$ne"]), _number),
     st.builds(lambda op, v: {op: v}, st.sampled_from(["$in", "$nin"]), st.lists(_number, max_size=3)),
-    st.builds(lambda v: {"$exists": v}, st.booleans()),
 )
+_on_numbers = st.one_of(_compared, st.builds(lambda v: {"$exists": v}, st.booleans()))
 plain_clauses = st.one_of(
-    st.builds(lambda path, c: {path: c}, st.sampled_from(["n", "x", "list", "inner.x", "items.x", "items.y"]), _on_numbers),
-    st.builds(lambda v: {"s": v}, st.one_of(st.sampled_from(["a", "b"]), st.builds(lambda r: {"$regex": r}, st.sampled_from(["^a", "b"])))),
+    st.builds(lambda path, c: {path: c}, st.sampled_from(["n", "x", "list", "inner.x"]), _on_numbers),
+    st.builds(lambda path, c: {path: c}, st.sampled_from(["items.x", "items.y"]), _compared),
+    st.builds(
+        lambda v: {"s": v},
+        st.one_of(st.sampled_from(["a", "b"]), st.builds(lambda r: {"$regex": r}, st.sampled_from(["^a", "b"]))),
+    ),
     st.builds(lambda v: {"inner.s": v}, st.sampled_from(["a", "b"])),
     st.builds(lambda v: {"t": v}, st.booleans()),
     st.builds(lambda op, v: {"d": {op: v}}, st.sampled_from(["$gt", "$lte", "$eq"]), st.sampled_from(DATES)),

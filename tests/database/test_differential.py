@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +19,33 @@ from hypothesis import strategies as st
 from maggma.stores import MemoryStore
 from mongomock_ng.filtering import NOTHING, filter_applies, iter_key_candidates
 
-from . import strategies
 from thermal_flows.database import SQLiteStore
 from thermal_flows.database.criteria import parse, to_mongomock
 from thermal_flows.database.paths import MISSING, look_up, split_path
 
+from . import strategies
+
 EXAMPLES = int(os.environ.get("THERMAL_FLOWS_TEST_EXAMPLES", "300"))
 INDEXES = ["a", "a.b", "b", "b.a", "rank", "n", "x", "list", "inner.x", "items.x", "items.y", "d", "t"]
+_numbers = count()
 indexed = st.lists(st.sampled_from(INDEXES), unique=True)
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, SQLiteStore(Path(name) / "stores.db", "open_all_the_time"):
         yield Path(name)
 
 
 @contextmanager
-def filled_stores(folder: Path, docs: list[dict[str, Any]], indexes: list[str]) -> Iterator[tuple[SQLiteStore, MemoryStore]]:
+def filled_stores(
+    folder: Path, docs: list[dict[str, Any]], indexes: list[str]
+) -> Iterator[tuple[SQLiteStore, MemoryStore]]:
     """Both stores with the same documents; half of the indexes exist before, half come after."""
     docs = [{**doc, "task_id": number, "_id": ObjectId(f"{number:024x}")} for number, doc in enumerate(docs)]
-    sqlite = SQLiteStore(folder / "stores.db", "docs")
+    sqlite = SQLiteStore(folder / "stores.db", f"docs{next(_numbers)}")
     memory = MemoryStore()
     memory.connect()
-    sqlite.remove_docs({})
     for field in indexes[::2]:
         sqlite.ensure_index(field)
     for store in (sqlite, memory):
@@ -50,7 +54,6 @@ def filled_stores(folder: Path, docs: list[dict[str, Any]], indexes: list[str]) 
         sqlite.ensure_index(field)
     yield sqlite, memory
     sqlite.close()
-    (folder / "stores.db").unlink()
 
 
 def same(left: Any, right: Any) -> bool:
@@ -77,8 +80,14 @@ def test_any_criteria_on_any_documents(folder: Path, docs: list, criteria: dict,
 
 
 @settings(max_examples=EXAMPLES)
-@given(docs=st.lists(strategies.plain_documents, min_size=1, max_size=8), criteria=strategies.plain_criteria, indexes=indexed)
-def test_criteria_as_memory_store_understands_them(folder: Path, docs: list, criteria: dict, indexes: list[str]) -> None:
+@given(
+    docs=st.lists(strategies.plain_documents, min_size=1, max_size=8),
+    criteria=strategies.plain_criteria,
+    indexes=indexed,
+)
+def test_criteria_as_memory_store_understands_them(
+    folder: Path, docs: list, criteria: dict, indexes: list[str]
+) -> None:
     """Where mongomock alone is exact, nothing that is done to the criteria changes the result."""
     with filled_stores(folder, docs, indexes) as (sqlite, memory):
         assert same(list(sqlite.query(criteria)), list(memory.query(criteria)))

@@ -6,6 +6,7 @@ Every spring adds a positive semidefinite form of (u_i - u_j); self terms follow
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,9 +34,9 @@ def crystal(cell, positions, masses, bonds: list[Bond], pinning=None) -> PairFor
         i += [a, b]
         j += [b, a]
         R += [shift, tuple(-s for s in shift)]
-        phi += [-K, -K]
+        phi += [-K, -K.T]
         own[a] += K
-        own[b] += K
+        own[b] += K.T
     i += range(n)
     j += range(n)
     R += [(0, 0, 0)] * n
@@ -99,7 +100,7 @@ def join(
         i += [a, b]
         j += [b, a]
         R += [shift, tuple(-s for s in shift)]
-        phi += [-K, -K]
+        phi += [-K, -K.T]
     np.add.at(own, np.array(i, dtype=int), -np.array(phi).reshape(-1, 3, 3))
     i += range(n)
     j += range(n)
@@ -140,7 +141,7 @@ def simple_cubic_lead(mass: float, k_par: float, k_perp: float, a: float = 3.0) 
     return crystal(a * np.eye(3), np.zeros((1, 3)), [mass], bonds)
 
 
-def simple_cubic_junction(m_l, m_r, k_par=3.0, k_perp=1.0, contact=1.0, a=3.0) -> Junction:
+def simple_cubic_junction(m_l=20.0, m_r=35.0, k_par=3.0, k_perp=1.0, contact=1.0, a=3.0) -> Junction:
     """Simple cubic mass junction; ``contact`` scales the springs of the interface."""
     K = contact * spring(np.array([0, 0, 1.0]), k_par, k_perp)
     return join(
@@ -303,7 +304,7 @@ class Recipe:
 
         bonds: list[Bond] = []
         path = [n_l - 1, *range(n_l, n_l + self.n_inner), n - n_r]
-        for a, b in zip(path[:-1], path[1:], strict=True):
+        for a, b in itertools.pairwise(path):
             bonds += bond(a, b, (0, 0), 3)
         for atom in range(n_l, n_l + self.n_inner):
             bonds += bond(atom, atom, (1, 0), 3) + bond(atom, atom, (0, 1), 3)

@@ -127,14 +127,9 @@ def chain_transmission(w2, m_l, m_r, k_l, k_r, contact, pinned_l=0.0, pinned_r=0
     # displacements: e^{i left n} + r e^{-i left n} for n <= 0, t e^{i right (n - 1)} for n >= 1; forces in the cut bond:
     # k_l (ghost_1 - u_0) = contact (u_1 - u_0) = k_r (u_1 - ghost_0)
     # k_l (el - 1) + k_l (1/el - 1) r = contact (t - 1 - r);  k_r t (1 - 1/er) = contact (t - 1 - r)
-    r = np.empty_like(el)
-    t = np.empty_like(el)
-    for n in range(len(w2)):
+    t = np.full(len(w2), np.nan, dtype=complex)
+    for n in np.flatnonzero(np.isfinite(left) & np.isfinite(right)):
         matrix = np.array([[k_l * (1 / el[n] - 1) + contact, -contact], [contact, k_r * (1 - 1 / er[n]) - contact]])
-        source = np.array([-contact - k_l * (el[n] - 1), -contact])
-        if np.isfinite(matrix).all():
-            r[n], t[n] = np.linalg.solve(matrix, source)
-        else:
-            r[n], t[n] = np.nan, np.nan
+        t[n] = np.linalg.solve(matrix, [-contact - k_l * (el[n] - 1), -contact])[1]
     result = np.abs(t) ** 2 * k_r * np.sin(right) / (k_l * np.sin(left))
     return np.nan_to_num(result)

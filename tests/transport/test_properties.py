@@ -1,5 +1,7 @@
 """What must hold for every junction, on random ones."""
 
+import itertools
+
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -30,15 +32,17 @@ def assert_same(first, second) -> None:
 
 
 def well_conditioned(junction: Junction, q, w2) -> np.ndarray:
-    """Those frequencies where the transmission does not follow a relative change of 1e-12 of the squared frequency.
+    """Those frequencies where the transmission does not follow rounding.
 
-    At band edges and on the narrowest resonances it does, and no two ways to round off agree there.
+    It does at band edges and on the narrowest resonances, where it moves with a relative change of 1e-12 of the squared
+    frequency, and no two ways to round off agree; and where bands of opposite direction almost cross, see test_hard_cases.
     """
     if len(w2) == 0:
         return w2
     scale = max(oracle.band_edges(lead, q)[1] for lead in (junction.left, junction.right))
+    here = solve(junction, q, w2)
     moved = [solve(junction, q, w2 + sign * 1e-12 * scale).forward for sign in (-1, 1)]
-    return w2[np.abs(moved[1] - moved[0]) < SAME / 10]
+    return w2[(np.abs(moved[1] - moved[0]) < SAME / 10) & (here.separation > 1e-6)]
 
 
 @given(recipes(), wave_vectors, fractions)
@@ -205,14 +209,18 @@ def _speed_groups(velocities) -> list[slice]:
     speeds = np.abs(velocities)
     breaks = np.flatnonzero(np.diff(speeds) > 1e-6 * speeds.max(initial=0)) + 1 if len(speeds) else np.zeros(0, int)
     edges = [0, *breaks, len(speeds)]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
 
 
-def _grouped(matrix, modes) -> np.ndarray:
-    offset = len(modes.left)
-    groups = _speed_groups(modes.left.velocities)
-    groups += [slice(g.start + offset, g.stop + offset) for g in _speed_groups(modes.right.velocities)]
-    return np.array([[matrix[row, column].sum() for column in groups] for row in groups])
+def _grouped(matrix, leaving, arriving) -> np.ndarray:
+    """Sums over groups of equal speed; rows are the modes that arrive in ``leaving``, reversed in time."""
+
+    def groups(modes) -> list[slice]:
+        offset = len(modes.left)
+        right = _speed_groups(modes.right.velocities)
+        return _speed_groups(modes.left.velocities) + [slice(g.start + offset, g.stop + offset) for g in right]
+
+    return np.array([[matrix[row, column].sum() for column in groups(arriving)] for row in groups(leaving)])
 
 
 @given(recipes(max_atoms=3), wave_vectors, st.floats(0.01, 0.99))
@@ -228,14 +236,13 @@ def test_scattering_matrix_is_unitary_and_reciprocal_mode_by_mode(recipe: Recipe
     assert S.shape == (n, n)
     assert np.abs(S.conj().T @ S - np.eye(n)).max(initial=0) < bound
     assert here.conservation_error < bound
-    # a mode incident at q, time-reversed, leaves at -q
-    for a, b in ((here.left, there.left), (here.right, there.right)):
-        np.testing.assert_allclose(b.velocities, a.velocities, rtol=1e-6, atol=1e-6)
-        assert np.all(np.diff(np.abs(a.velocities)) >= -1e-6)
+    for modes in (here.left, here.right):
+        assert np.all(np.diff(np.abs(modes.velocities)) >= 0)
     assert np.all(here.left.velocities > 0)
     assert np.all(here.right.velocities < 0)
-    forward, backward = (_grouped(np.abs(m.amplitudes) ** 2, m) for m in (here, there))
-    assert forward.shape == backward.shape
+    # a mode incident at -q, reversed in time, leaves at q
+    forward = _grouped(np.abs(S) ** 2, there, here)
+    backward = _grouped(np.abs(there.amplitudes) ** 2, here, there)
     assert np.abs(forward - backward.T).max(initial=0) < 10 * bound
     through = (np.abs(S) ** 2)[len(here.left) :, : len(here.left)]
     np.testing.assert_allclose(through.sum(axis=0), here.left.transmittance, atol=bound)

@@ -28,6 +28,8 @@ class Solved:
     conservation: NDArray[np.float64]
     flagged: NDArray[np.bool_]
     bound: NDArray[np.float64]
+    separation: NDArray[np.float64]
+    """Smallest distance between the Bloch factors of two propagating modes of one lead that go opposite ways."""
 
     def check(self) -> None:
         """Energy is conserved, reciprocity holds, and there is no more transmission than channels."""
@@ -53,7 +55,17 @@ def solve(junction: Junction, q, w2, w2_max: float | None = None) -> Solved:
         result.conservation_error(),
         result.flagged,
         conservation_bound(w2, w2_max),
+        np.minimum(_separation(result.left), _separation(result.right)),
     )
+
+
+def _separation(states) -> NDArray[np.float64]:
+    result = np.full(len(states.n_in), np.inf)
+    for k, n in enumerate(states.n_in):
+        if n:
+            apart = np.abs(states.out_factors[k, :n, None] - states.in_factors[k, None, :n])
+            result[k] = apart.min()
+    return result
 
 
 def window(junction: Junction, q) -> tuple[float, float]:

@@ -15,6 +15,8 @@ criteria                                       MemoryStore            here and i
 ``{"a": 1}`` on ``{"a": True}``                matches                does not
 ``{"a.b": {"$gt": 1, "$lt": 5}}`` on            does not match         matches
 ``{"a": [{"b": 0}, {"b": 9}]}``
+``{"a.b": {"$exists": False}}`` on             matches                does not
+``{"a": [{}, {"b": 1}]}``
 ``{"a": {"$size": 1}}`` on ``{"a": 7}``        matches                does not
 ``{"a": {"$all": []}}``                        matches everything     matches nothing
 ``{"a.b": None}`` on ``{"a": None}``           does not match         matches
@@ -22,6 +24,8 @@ criteria                                       MemoryStore            here and i
 ``{"a": 5}``
 ``{"a": {"$elemMatch": {"b": {"$ne": 1}}}}``   matches                does not (not objects)
 on ``{"a": [5]}``
+``{"a": {"$elemMatch": {"$gt": 1}}}``          matches                does not
+on ``{"a": [[5]]}``
 an operator that is not known                  may find nothing       raises
 =============================================  =====================  ======================
 
@@ -267,7 +271,26 @@ def _element(field: str, operand: Any) -> Leaf:
     if any(str(key) in LOGICAL or not str(key).startswith("$") for key in operand):
         return Leaf(field, "element", Node("and", (Leaf(ELEMENT, "type", "object"), *parse(operand).children)))
     _has_operators(field, operand)
-    return Leaf(field, "element", Node("and", tuple(_conditions(ELEMENT, operand))))
+    return Leaf(field, "element", _without_descent(Node("and", tuple(_conditions(ELEMENT, operand)))))
+
+
+def _without_descent(condition: Node) -> Node:
+    """The same conditions on an array element; an element that is an array itself is not looked into."""
+    no_array = Node("nor", (Leaf(ELEMENT, "type", "array"),))
+    children: list[Condition] = []
+    for child in condition.children:
+        if isinstance(child, Node):
+            children.append(_without_descent(child))
+        elif child.operator == "in":
+            arrays = [value for value in child.operand if isinstance(value, list)]
+            scalars = [value for value in child.operand if not isinstance(value, list)]
+            among: Condition = Node("and", (Leaf(ELEMENT, "in", scalars), no_array))
+            children.append(Node("or", (among, Leaf(ELEMENT, "in", arrays))) if arrays else among)
+        elif child.operator in RANGES | {"regex"} or (child.operator == "eq" and not isinstance(child.operand, list)):
+            children.append(Node("and", (child, no_array)))
+        else:
+            children.append(child)
+    return Node(condition.kind, tuple(children))
 
 
 def _pattern(field: str, pattern: Any, options: Any) -> re.Pattern[str]:

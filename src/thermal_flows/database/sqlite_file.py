@@ -1,6 +1,7 @@
 """One SQLite file with document collections: opening it safely, and transactions on it."""
 
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -124,13 +125,30 @@ class SQLiteFile:
         if self.read_only:
             raise DatabaseFileError(f"{self.path} was opened with read_only=True; open it again without to write")
         with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin_writing(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def _begin_writing(self, connection: sqlite3.Connection) -> None:
+        """Wait for our turn in short steps: SQLite's own, up to 0.1 s, let busy writers starve others."""
+        deadline = time.monotonic() + self.timeout
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(random.uniform(0.0002, 0.002))
+                else:
+                    return
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {round(self.timeout * 1000)}")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -207,14 +225,20 @@ class SQLiteFile:
         return connection
 
     def _open_connection(self, exists: bool) -> sqlite3.Connection:
-        mode = "ro" if self.read_only else "rw" if exists else "rwc"
-        return sqlite3.connect(
+        mode = "rwc"
+        if exists:
+            # a connection of mode "ro" could not remove SQLite's auxiliary files behind itself
+            mode = "rw" if _may(self.path, os.W_OK) else "ro"
+        connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}",
             uri=True,
             timeout=self.timeout,
             isolation_level=None,
             check_same_thread=False,
         )
+        if self.read_only:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
 
     def _remove_if_empty(self) -> None:
         with suppress(OSError):
@@ -231,14 +255,14 @@ class SQLiteFile:
         if not path.exists():
             if self.read_only:
                 raise DatabaseNotFoundError(f"there is no database file {path}")
-            if not os.access(path.parent, os.W_OK | os.X_OK):
+            if not _may(path.parent, os.W_OK | os.X_OK):
                 raise DatabaseFileError(f"{path} cannot be made: the folder {path.parent} is not writable")
             return False
-        if not os.access(path, os.R_OK):
+        if not _may(path, os.R_OK):
             raise DatabaseFileError(f"{path} is not readable for you; ask its owner for the permission")
-        if not self.read_only and not os.access(path, os.W_OK):
+        if not self.read_only and not _may(path, os.W_OK):
             raise DatabaseFileError(f"{path} is not writable; pass read_only=True to read it")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
+        if not _may(path.parent, os.W_OK | os.X_OK):
             raise DatabaseFileError(
                 f"the folder {path.parent} is not writable, but SQLite keeps its log beside the file, also to read it; "
                 "copy the file to a folder of your own"
@@ -246,7 +270,10 @@ class SQLiteFile:
         return True
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        if not self._is_ours(connection):
+        connection.execute("BEGIN")  # another process may be making the tables right now
+        ours = self._is_ours(connection)
+        connection.execute("ROLLBACK")
+        if not ours:
             if self.read_only:
                 raise DatabaseFileError(f"{self.path} is empty: nothing has been stored in it yet")
             self._initialise(connection)
@@ -316,6 +343,10 @@ class SQLiteFile:
         if "malformed" in text:
             return f"{self.path} is damaged: {text}; restore a copy, or try the recover command of the sqlite3 program"
         return f"SQLite failed on {self.path}: {text}"
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def absolute_path(path: str | Path) -> Path:

@@ -202,7 +202,7 @@ class SQLiteStore(Store):
         DatabaseFileError
             If the file cannot be written.
         ValueError
-            If a strict validator refuses a document.
+            If a strict validator refuses a document, unless it raises an error of its own.
         """
         keys = [key or self.key] if not isinstance(key, list) else key or [self.key]
         prepared = []

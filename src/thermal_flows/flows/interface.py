@@ -121,8 +121,9 @@ class InterfaceTransmissionMaker(Maker):
         for potential in {m.potential for m in makers}:
             for structure in (film, substrate):
                 resolve_potential(potential).check_elements(AseAtomsAdaptor.get_atoms(structure, msonable=False))
+        slack = STRAIN_SLACK if self.crystal_maker is not None else 0.0
         try:
-            build_interface(substrate, film, **{**options, "max_strain": float(max_strain) + STRAIN_SLACK})  # type: ignore[arg-type]
+            build_interface(substrate, film, **{**options, "max_strain": float(max_strain) + slack})  # type: ignore[arg-type]
         except StructureError:
             build_interface(substrate, film, **options)  # type: ignore[arg-type]  # the same error with the user's own limit
             raise
@@ -131,6 +132,7 @@ class InterfaceTransmissionMaker(Maker):
         jobs: list[Job] = []
         crystals: list[Any] = [substrate, film]
         uuids: list[str] = []
+        provenance: list[Any] = []
         if self.crystal_maker is not None:
             relaxations = [self.crystal_maker.make(structure) for structure in (substrate, film)]
             for relaxation, formula in zip(relaxations, formulas, strict=True):
@@ -138,8 +140,14 @@ class InterfaceTransmissionMaker(Maker):
             jobs += relaxations
             crystals = [relaxation.output.structure for relaxation in relaxations]
             uuids = [relaxation.uuid for relaxation in relaxations]
+            provenance = [relaxation.output.provenance for relaxation in relaxations]
         junction = self.junction_maker.make(
-            *crystals, substrate_input=substrate, film_input=film, source_uuids=uuids, **options
+            *crystals,
+            substrate_input=substrate,
+            film_input=film,
+            source_uuids=uuids,
+            crystal_provenance=provenance,
+            **options,
         )
         transmission = self.transmission_maker.make(junction.output)
         pair = "|".join(formulas)

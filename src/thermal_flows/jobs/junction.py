@@ -75,6 +75,7 @@ class JunctionMaker(Maker):
         substrate_input: Structure | None = None,
         film_input: Structure | None = None,
         source_uuids: Sequence[str] = (),
+        crystal_provenance: Sequence[Provenance | dict[str, Any]] = (),
         **interface_options: Any,
     ) -> JunctionDoc:
         """Build the junction substrate|film.
@@ -87,6 +88,8 @@ class JunctionMaker(Maker):
             What the user gave; they identify the system. ``substrate`` and ``film`` by default.
         source_uuids : sequence of str
             Jobs the crystals came from.
+        crystal_provenance : sequence of Provenance
+            How the crystals were relaxed; part of the method.
         **interface_options
             As in :func:`thermal_flows.structures.build_interface`.
         """
@@ -125,7 +128,7 @@ class JunctionMaker(Maker):
                 "film_termination": interface.film_termination,
                 "strained": interface.strain["strained"],
                 "shift": [round(x, 6) for x in interface.shift],
-                "gap": interface.gap,
+                "gap": None if interface.gap is None else round(interface.gap, 6),
             },
             area=junction.area,
             strain=interface.strain,
@@ -157,7 +160,12 @@ class JunctionMaker(Maker):
             timings=timings,
             provenance=Provenance(
                 potential=potential.provenance(),
-                parameters={"construction": asdict(self.settings), "interface": _json_able(interface_options)},
+                parameters={
+                    "crystals": [_relaxation(Provenance.model_validate(p)) for p in crystal_provenance] or "as given",
+                    "construction": asdict(self.settings),
+                    "comparisons": list(self.compare),
+                    "interface": _json_able(interface_options),
+                },
                 job_uuids=[*source_uuids, *current_uuid()],
                 citations=list(potential.citation),
             ),
@@ -219,6 +227,12 @@ def _lists(junction: Junction) -> dict[str, Any]:
 
 def _json_able(options: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+
+
+def _relaxation(provenance: Provenance) -> dict[str, Any]:
+    """What identifies the relaxation of a crystal."""
+    potential = provenance.potential or {}
+    return {"potential": potential.get("sha256") or potential.get("spec"), **provenance.parameters}
 
 
 def _force_constants(built: Construction) -> dict[str, Any]:

@@ -72,7 +72,10 @@ class TransmissionMaker(Maker):
 
     def __post_init__(self) -> None:
         """Check what can be checked before any force is computed."""
-        self.q_mesh = (int(self.q_mesh[0]), int(self.q_mesh[1]))
+        mesh = tuple(self.q_mesh)
+        if len(mesh) != 2 or any(n != int(n) for n in mesh):
+            raise ValueError(f"q_mesh must be two whole numbers of in-plane wave vectors, such as (20, 20); got {mesh}")
+        self.q_mesh = (int(mesh[0]), int(mesh[1]))
         self.temperatures = tuple(float(t) for t in self.temperatures)
         if min(self.q_mesh) < 2:
             raise ValueError(f"q_mesh must be at least (2, 2), so that half of it can be compared; got {self.q_mesh}")
@@ -289,6 +292,7 @@ def _method(doc: JunctionDoc, maker: TransmissionMaker) -> dict[str, Any]:
             "method": "mode_matching",
             "q_mesh": list(maker.q_mesh),
             "n_frequencies": maker.n_frequencies,
+            "reference_temperature": maker.reference_temperature,
             "convergence_tolerance": maker.convergence_tolerance,
             "max_refinements": maker.max_refinements,
         },
@@ -303,7 +307,8 @@ def _warnings(
     ]
     if total > tolerance:
         found.append(
-            f"Not converged: the settings tested change the conductance by {100 * total:.2g} % in sum, more than {100 * tolerance:g} %."
+            f"Not converged: the settings tested change the conductance by {100 * total:.2g} % in sum, more than "
+            f"{100 * tolerance:g} %."
         )
     if spectrum.checks.conservation_over_bound > 1 or spectrum.checks.reciprocity_over_bound > 1:
         found.append(
@@ -319,8 +324,8 @@ def _warnings(
     cold = [t for t, f in zip(temperatures, thermal, strict=True) if f < 5 * step]
     if cold:
         found.append(
-            f"At {', '.join(f'{t:g}' for t in cold)} K the thermal frequency spans fewer than five bins of the grid: those values are "
-            "not converged in frequency and mesh."
+            f"At {', '.join(f'{t:g}' for t in cold)} K the thermal frequency spans fewer than five bins of the grid: those "
+            "values are not converged in frequency and mesh."
         )
     return found
 

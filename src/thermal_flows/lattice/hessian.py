@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ Progress = Callable[[int, int], None]
 
 STEPS = (0.02, 0.01, 0.005, 0.0025)
 """Displacements tried by the step check, Angstrom, largest first."""
+
+SETTLED = 1e-6
+"""Change on halving the step, relative to the largest force constant, below which smaller steps are not tried."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,10 @@ def hessian_rows(
     method : {"auto", "analytic", "finite_differences"}
         ``auto`` takes the calculator's own Hessian where it has one.
     step : float, optional
-        Displacement in Angstrom. By default the largest of :data:`STEPS` whose rows agree with those of half the step.
+        Displacement in Angstrom. By default that of :data:`STEPS` whose rows change least when it is reached by halving, tried
+        from the largest down and no further than :data:`SETTLED`: large steps are anharmonic, small ones noisy.
     tolerance : float
-        Agreement asked of the step check, relative to the largest force constant.
+        Largest change accepted by the step check, relative to the largest force constant.
     progress : callable, optional
         Called with (force calls done, in all).
 
@@ -91,6 +96,8 @@ def hessian_rows(
     Central differences of the forces with four points, error O(step^4).
     """
     rows = np.asarray(rows, dtype=np.intp)
+    if rows.ndim != 1 or len(rows) == 0 or rows.min() < 0 or rows.max() >= len(atoms):
+        raise ForceConstantsError(f"rows must be indices of the {len(atoms)} atoms, at least one; got {rows.tolist()}")
     if method not in ("auto", "analytic", "finite_differences"):
         raise ForceConstantsError(f"method must be 'auto', 'analytic' or 'finite_differences', not {method!r}")
     if method == "analytic" and not has_analytic_hessian(calculator):
@@ -125,22 +132,26 @@ def _analytic(atoms: Atoms, calculator: Calculator, rows: NDArray[np.intp]) -> N
 def _checked_step(
     atoms: Atoms, calculator: Calculator, rows: NDArray[np.intp], tolerance: float
 ) -> tuple[float, float]:
-    """The largest step whose rows agree with those of half the step, for one atom of every element."""
+    """The step whose rows change least on halving, and that change, from one atom of every element."""
     _, first = np.unique(atoms.numbers[rows], return_index=True)
     probes = rows[np.sort(first)]
-    differences = []
+    tried, best, scale = [], (STEPS[1], np.inf), 0.0
     coarse = _finite_differences(atoms, calculator, probes, STEPS[0], None)
-    for step, half in zip(STEPS[:-1], STEPS[1:], strict=True):
+    for step, half in pairwise(STEPS):
         fine = _finite_differences(atoms, calculator, probes, half, None)
-        difference = float(np.abs(fine - coarse).max())
-        if difference <= tolerance * float(np.abs(fine).max()):
-            return half, difference
-        differences.append(f"{step:g} -> {half:g} A: {difference:.2e}")
+        scale, difference = float(np.abs(fine).max()), float(np.abs(fine - coarse).max())
+        if difference < best[1]:
+            best = (half, difference)
+        if difference <= min(SETTLED, tolerance) * scale:
+            break
+        tried.append(f"{step:g} -> {half:g} A: {difference:.2e}")
         coarse = fine
+    if best[1] <= tolerance * scale:
+        return best
     raise ForceConstantsError(
-        "finite-difference force constants do not settle when the step is halved (change in eV/A^2: "
-        + "; ".join(differences)
-        + "). Forces may be noisy (use a calculator in float64) or discontinuous; a step can also be given by hand"
+        "finite-difference force constants do not settle when the step is halved (largest change in eV/A^2, "
+        f"{tolerance * scale:.2e} allowed: {'; '.join(tried)}). Forces may be noisy (use a calculator in float64, with all "
+        "digits) or discontinuous; a step can also be given by hand"
     )
 
 
@@ -148,6 +159,7 @@ def _finite_differences(
     atoms: Atoms, calculator: Calculator, rows: NDArray[np.intp], step: float, progress: Progress | None
 ) -> NDArray[np.float64]:
     work = atoms.copy()
+    work.set_constraint()
     work.calc = calculator
     reference = atoms.get_positions()
     values = np.zeros((len(rows), len(atoms), 3, 3))

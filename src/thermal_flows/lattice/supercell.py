@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
 from thermal_flows.lattice.hessian import HessianRows, Progress, hessian_rows
@@ -55,7 +56,7 @@ class Supercell:
     @property
     def inner_radius(self) -> float:
         """Radius of the largest sphere whose periodic images do not overlap, Angstrom."""
-        return float(0.5 * plane_spacings(np.array(self.atoms.cell)).min())
+        return 0.5 * shortest_translation(np.array(self.atoms.cell))
 
 
 def plane_spacings(cell: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,10 +64,23 @@ def plane_spacings(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
 
 
+def shortest_translation(cell: NDArray[np.float64]) -> float:
+    """Length of the shortest lattice vector of a cell (rows are vectors), Angstrom."""
+    reduced, _ = minkowski_reduce(np.array(cell))
+    return float(np.linalg.norm(reduced, axis=1).min())
+
+
 def repeats_for(unit: Atoms, radius: float) -> tuple[int, int, int]:
-    """Repeats whose supercell holds a sphere of ``radius`` without overlap of images."""
-    spacing = plane_spacings(np.array(unit.cell))
-    n = np.maximum(1, np.ceil((2 * radius + 1e-6) / spacing)).astype(int)
+    """Repeats whose supercell holds a sphere of ``radius`` (Angstrom) without overlap of images, as few as possible."""
+    cell = np.array(unit.cell)
+    n = np.maximum(1, np.ceil((2 * radius + 1e-6) / plane_spacings(cell))).astype(int)
+    # that is enough; less will do where the cell is oblique
+    for axis in (2, 1, 0):
+        while n[axis] > 1:
+            fewer = n - (np.arange(3) == axis)
+            if shortest_translation(cell * fewer[:, None]) < 2 * radius + 1e-6:
+                break
+            n = fewer
     return int(n[0]), int(n[1]), int(n[2])
 
 
@@ -92,16 +106,18 @@ def pairs_from_supercell(supercell: Supercell, hessian: HessianRows, cutoff: flo
     if np.any(hessian.rows >= n):
         raise ForceConstantsError("Hessian rows must belong to the first cell of the supercell")
     lattice = np.array(unit.cell)
-    images = np.array(list(itertools.product(range(-2, 3), range(-2, 3), range(-1, 2))))
-    jumps = images * np.array(supercell.repeats)
+    # in a reduced basis the nearest image of a vector, wrapped to -1/2 ... 1/2, is one step away at most
+    reduced, to_reduced = minkowski_reduce(np.array(supercell.atoms.cell))
+    to_fractional = np.linalg.inv(reduced)
+    images = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
     positions = unit.get_positions()
     table_i, table_j, table_R, table_phi = [], [], [], []
     column_atom = np.tile(np.arange(n), len(supercell.cells))
     column_cell = np.repeat(supercell.cells, n, axis=0)
     for k, i in enumerate(hessian.rows):
-        cells = column_cell[:, None] + jumps[None]  # (columns, images, 3)
-        vectors = positions[column_atom][:, None] + cells @ lattice - positions[i]
-        length = np.linalg.norm(vectors, axis=2)
+        vectors = positions[column_atom] + column_cell @ lattice - positions[i]
+        jumps = images[None] - np.rint(vectors @ to_fractional).astype(np.intp)[:, None]  # (columns, images, 3)
+        length = np.linalg.norm(vectors[:, None] + jumps @ reduced, axis=2)
         nearest = length.min(axis=1)
         chosen = length < nearest[:, None] + 1e-4
         if cutoff is not None:
@@ -110,7 +126,7 @@ def pairs_from_supercell(supercell: Supercell, hessian: HessianRows, cutoff: flo
         column, image = np.nonzero(chosen)
         table_i.append(np.full(len(column), i))
         table_j.append(column_atom[column])
-        table_R.append(cells[column, image])
+        table_R.append(column_cell[column] + jumps[column, image] @ to_reduced * np.array(supercell.repeats))
         table_phi.append(hessian.values[k, column] * share[column, image][:, None, None])
     return PairForceConstants(
         lattice,
@@ -242,7 +258,9 @@ def bulk_force_constants(
     range_tolerance : float
         Force constants below this (eV/Angstrom^2) beyond some distance may be neglected.
     cutoff : float, optional
-        Truncate at this distance (Angstrom) whatever lies beyond; the largest neglected constant is recorded.
+        Truncate at this distance (Angstrom) whatever lies beyond; the largest neglected constant is recorded. The supercell
+        then holds a sphere little larger than that: what lies farther out is folded onto the pairs inside it, as in any
+        supercell that is smaller than the range.
     method, step
         As in :func:`thermal_flows.lattice.hessian.hessian_rows`.
     max_atoms : int
@@ -258,7 +276,7 @@ def bulk_force_constants(
         If the range does not end within the largest supercell.
     """
     if cutoff is not None:
-        radius = cutoff * 1.001
+        radius = 1.05 * cutoff
     while True:
         repeats = repeats_for(unit, radius)
         size = len(unit) * int(np.prod(repeats))

@@ -10,21 +10,70 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.filters import FrechetCellFilter
+from ase.filters import Filter, FrechetCellFilter
 from ase.optimize import LBFGS
+from numpy.typing import NDArray
 
 from thermal_flows import units
 
 CELL_MODES = {
-    "fixed": None,
-    "normal": [0, 0, 1, 0, 0, 0],
-    "full": [1, 1, 1, 1, 1, 1],
+    "fixed": [],
+    "normal": [2, 3, 4],
+    "full": [0, 1, 2, 3, 4, 5],
 }
-"""What of the cell relaxes: nothing, the strain along z (in-plane vectors kept), or everything."""
+"""What of the cell relaxes, and the stress components (Voigt) that vanish then.
+
+``fixed``: nothing. ``normal``: the third cell vector, height and in-plane part; a1 and a2 (in the xy plane) are kept, so that no
+traction is left on a plane of constant z. ``full``: everything.
+"""
 
 
 class RelaxationError(RuntimeError):
     """A relaxation that did not reach the force asked for."""
+
+
+class ThirdVectorFilter(Filter):
+    """Atoms and their third cell vector as the degrees of freedom of an optimiser; a1 and a2 stay as they are.
+
+    Generalised positions are those of the atoms before the cell changed, r0 with r = r0 + z0 d, and the vector d times the
+    number of atoms; a3 becomes a3 + a3_z d.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        With a calculator that has stress; a1 and a2 in the xy plane.
+    """
+
+    def __init__(self, atoms: Atoms) -> None:
+        super().__init__(atoms, indices=range(len(atoms)))
+        self._cell = np.array(atoms.cell)
+        self._change = np.zeros(3)
+
+    def get_positions(self) -> NDArray[np.float64]:
+        """Generalised positions, shape (n + 1, 3)."""
+        r = self.atoms.get_positions()
+        z0 = r[:, 2] / (1 + self._change[2])
+        return np.vstack([r - z0[:, None] * self._change, self._change * len(r)])
+
+    def set_positions(self, positions: NDArray[np.float64], **kwargs: Any) -> None:
+        """Set atoms and third vector."""
+        self._change = positions[-1] / (len(positions) - 1)
+        cell = self._cell.copy()
+        cell[2] += cell[2, 2] * self._change
+        self.atoms.set_cell(cell, scale_atoms=False)
+        self.atoms.set_positions(positions[:-1] + positions[:-1, 2:] * self._change, **kwargs)
+
+    def get_forces(self, *args: Any, **kwargs: Any) -> NDArray[np.float64]:
+        """Minus the gradient of the energy with respect to the generalised positions."""
+        forces = self.atoms.get_forces(*args, **kwargs)
+        traction = self.atoms.get_stress(voigt=True)[[4, 3, 2]]  # xz, yz, zz
+        on_cell = -self.atoms.get_volume() * traction / (1 + self._change[2]) / len(forces)
+        on_atoms = forces.copy()
+        on_atoms[:, 2] += forces @ self._change
+        return np.vstack([on_atoms, on_cell])
+
+    def __len__(self) -> int:
+        return len(self.atoms) + 1
 
 
 @dataclass(frozen=True)
@@ -42,7 +91,7 @@ class Relaxation:
     max_stress : float
         Largest component of the stress that the relaxation was free to remove, GPa; 0 for a fixed cell.
     residual_shear : float
-        Largest shear stress with the surface normal (xz, yz), GPa; it is not relaxed unless the cell is fully free.
+        Largest shear stress with the surface normal (xz, yz), GPa; 0 for a fixed cell.
     steps : int
     """
 
@@ -85,32 +134,53 @@ def relax(
     Raises
     ------
     RelaxationError
-        If the force is not reached within ``max_steps``, or forces stop being finite.
+        If the force is not reached within ``max_steps``, forces stop being finite, or the cell is to relax and the calculator
+        has no stress.
+    ValueError
+        If an argument is not usable.
     """
     if cell not in CELL_MODES:
         raise ValueError(f"cell must be one of {', '.join(CELL_MODES)}; got {cell!r}")
     if fmax <= 0 or max_steps < 0:
         raise ValueError(f"fmax must be positive and max_steps not negative; got {fmax} and {max_steps}")
+    if cell == "normal" and np.abs(np.array(atoms.cell)[:2, 2]).max() > 1e-8:
+        raise ValueError(
+            f"a1 and a2 must lie in the xy plane to relax the third vector; the cell is {atoms.cell.tolist()}"
+        )
+    if CELL_MODES[cell] and "stress" not in getattr(calculator, "implemented_properties", ("stress",)):
+        raise RelaxationError(
+            f"{type(calculator).__name__} has no stress, which relaxing a cell needs: use a calculator that has, or ASE's "
+            "ase.calculators.fd.FiniteDifferenceCalculator around it"
+        )
     work = atoms.copy()
+    work.set_constraint()  # a file may bring fixed atoms along
     work.calc = calculator
-    mask = CELL_MODES[cell]
-    target: Any = work if mask is None else FrechetCellFilter(work, mask=mask)
+    target: Any = {
+        "fixed": lambda: work,
+        "normal": lambda: ThirdVectorFilter(work),
+        "full": lambda: FrechetCellFilter(work),
+    }[cell]()
     optimizer = LBFGS(target, logfile=os.devnull, maxstep=0.1, memory=50)
-    if progress is not None:
-        optimizer.attach(lambda: progress(optimizer.nsteps, max_steps))
-    converged = optimizer.run(fmax=fmax, steps=max_steps)
-    forces = work.get_forces()
-    largest = float(np.sqrt((forces**2).sum(axis=1).max()))
+    largest, converged = np.inf, False
+    for reached in optimizer.irun(fmax=fmax, steps=max_steps):
+        converged = bool(reached)
+        largest = float(np.sqrt((target.get_forces() ** 2).sum(axis=1).max()))
+        if not np.isfinite(largest):  # never hand positions that are not numbers to a calculator
+            break
+        if progress is not None:
+            progress(optimizer.nsteps, max_steps)
     if not converged or not np.isfinite(largest):
         raise RelaxationError(
-            f"the relaxation of {atoms.get_chemical_formula()} ({len(atoms)} atoms, cell: {cell}) did not converge: largest force "
-            f"{np.sqrt((target.get_forces() ** 2).sum(axis=1).max()):.3g} eV/A after {optimizer.nsteps} steps, {fmax:g} asked "
-            "for. Allow more steps, start from a better geometry, or check the potential"
+            f"the relaxation of {atoms.get_chemical_formula()} ({len(atoms)} atoms, cell: {cell}) did not converge: largest "
+            f"force {largest:.3g} eV/A after {optimizer.nsteps} steps, {fmax:g} asked for. Allow more steps, start from a better "
+            "geometry, or check the potential"
         )
+    forces = work.get_forces()
+    largest = float(np.sqrt((forces**2).sum(axis=1).max()))
     stress, shear = 0.0, 0.0
-    if mask is not None:
+    if CELL_MODES[cell]:
         voigt = work.get_stress() * units.GPA_PER_EV_A3
-        stress = float(np.abs(voigt[np.array(mask, dtype=bool)]).max())
+        stress = float(np.abs(voigt[CELL_MODES[cell]]).max())
         shear = float(np.abs(voigt[3:5]).max())
     energy = float(work.get_potential_energy())
     work.calc = None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from thermal_flows import units
 
@@ -42,6 +42,14 @@ class Document(BaseModel):
     """Base of all documents; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_labels(cls, content: Any) -> Any:
+        """Take what a store returns: the labels ``@module``, ``@class`` and ``@version`` are no fields."""
+        if not isinstance(content, dict):
+            return content
+        return {key: value for key, value in content.items() if key not in ("@module", "@class", "@version")}
 
 
 class Provenance(Document):

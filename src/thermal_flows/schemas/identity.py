@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from typing import Any
 
 import numpy as np
+from ase.geometry import minkowski_reduce
+from numpy.typing import NDArray
 from pymatgen.core import Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from thermal_flows.structures.crystals import analyzer
+
+ROUNDING_SHIFT = 0.0137
+"""Added before rounding: lattice constants of five digits and their simple fractions are then never halfway, where round-off
+would decide."""
 
 
 def canonical_json(content: Any) -> str:
@@ -21,31 +29,76 @@ def sha256_of(content: Any) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
-def crystal_identity(structure: Structure) -> dict[str, Any]:
-    """The primitive standard cell of a crystal, rounded to 1e-4 Angstrom, as JSON content.
+def crystal_identity(structure: Structure, symprec: float = 0.01) -> dict[str, Any]:
+    """The primitive cell of a crystal in one definite setting, rounded to 1e-4 Angstrom, as JSON content.
 
     Parameters
     ----------
     structure : pymatgen.core.Structure
-        Any cell of the crystal.
+        Any cell of the crystal, in any orientation, with any origin and order of atoms.
+    symprec : float
+        Symmetry tolerance in Angstrom; the crystal is symmetrised within it.
 
     Returns
     -------
     dict
-        Cell lengths (1e-4 Angstrom), angles (1e-3 degrees) and sorted sites (species, Cartesian-scaled coordinates).
+        ``metric``: scalar products of the cell vectors, as lengths (1e-4 Angstrom) and angles (1e-3 degrees); ``sites``: sorted
+        elements and whole numbers of ``steps`` along the cell vectors, each at most 1e-4 Angstrom.
+
+    Notes
+    -----
+    Of all right-handed primitive bases with the shortest possible vectors and all atoms of the first element as origin, the
+    setting is the one whose numbers come first. Enantiomorphs stay different.
     """
-    primitive = SpacegroupAnalyzer(structure, symprec=1e-3).get_primitive_standard_structure()
-    lengths = np.array(primitive.lattice.abc)
-    sites = []
-    for site in primitive:
-        fractional = np.mod(site.frac_coords, 1.0)
-        steps = np.rint(fractional * lengths / 1e-4).astype(int) % np.rint(lengths / 1e-4).astype(int)
-        sites.append([site.species_string, *(int(n) for n in steps)])
-    return {
-        "abc": [round(float(x), 4) for x in lengths],
-        "angles": [round(float(x), 3) for x in primitive.lattice.angles],
-        "sites": sorted(sites),
-    }
+    primitive = analyzer(structure, symprec=symprec).get_primitive_standard_structure()
+    lattice = primitive.lattice.matrix
+    symbols = [site.specie.symbol for site in primitive]
+    count = {symbol: symbols.count(symbol) for symbol in symbols}
+    elements = sorted(count, key=lambda symbol: (count[symbol], symbol))
+    species = np.array([elements.index(symbol) for symbol in symbols])
+    best: tuple[list[int], list[int], list[list[int]]] | None = None
+    for basis in _shortest_bases(lattice):
+        cell = basis @ lattice
+        lengths = [_rounded(x, 1e-4) for x in np.linalg.norm(cell, axis=1)]
+        unit = cell / np.linalg.norm(cell, axis=1)[:, None]
+        cosines = np.clip([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]], -1.0, 1.0)
+        metric = [*lengths, *(_rounded(x, 1e-3) for x in np.degrees(np.arccos(cosines)))]
+        if best is not None and metric > best[0]:
+            continue
+        # whole numbers of 24ths, so that special positions do not lie between two of them
+        steps = [24 * -(-length // 24) for length in lengths]
+        fractional = primitive.frac_coords @ np.linalg.inv(basis)
+        for origin in np.flatnonzero(species == 0):
+            level = np.rint((fractional - fractional[origin]) * steps + ROUNDING_SHIFT).astype(int) % steps
+            sites = sorted([int(s), *map(int, row)] for s, row in zip(species, level, strict=True))
+            if best is None or (metric, sites) < (best[0], best[2]):
+                best = metric, steps, sites
+    if best is None:
+        raise ValueError(f"the lattice of {primitive.composition.reduced_formula} has no basis: {lattice.tolist()}")
+    metric, steps, sites = best
+    return {"elements": elements, "metric": metric, "steps": steps, "sites": sites}
+
+
+def _rounded(value: float, step: float) -> int:
+    """Whole number of steps; numbers typed with few digits do not lie between two of them."""
+    return int(np.rint(value / step + ROUNDING_SHIFT))
+
+
+def _shortest_bases(lattice: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Integer changes of basis to all right-handed bases made of shortest lattice vectors."""
+    reduced, to_reduced = minkowski_reduce(lattice)
+    longest = np.linalg.norm(reduced, axis=1)
+    integers = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+    vectors = integers @ reduced
+    length = np.linalg.norm(vectors, axis=1)
+    handed = np.sign(np.linalg.det(lattice))
+    bases = []
+    shells = [np.flatnonzero(np.abs(length - x) < 1e-3) for x in np.sort(longest)]
+    for triple in itertools.product(*shells):
+        basis = integers[list(triple)]
+        if round(np.linalg.det(basis @ to_reduced) * handed) == 1:
+            bases.append((basis @ to_reduced).astype(float))
+    return bases
 
 
 def array_identity(arrays: dict[str, Any], decimals: int = 6) -> str:

@@ -9,10 +9,20 @@ from pydantic import Field
 from pymatgen.core import Structure
 
 from thermal_flows.schemas.common import SCHEMA_VERSION, ConductanceValue, ConvergenceTest, Document, Provenance
-from thermal_flows.transport import IncidentModes, Junction, TransmissionSpectrum
+from thermal_flows.transport import Checks, IncidentModes, Junction, TransmissionSpectrum
 
 ARRAY_FIELDS = ("spectrum", "modes", "junction_arrays", "compared_junctions")
 """Fields that jobs keep in the additional store ``data``, so that a document stays small."""
+
+_SPECTRUM = (
+    "frequencies",
+    "frequency_weights",
+    "q_points",
+    "q_weights",
+    "transmission",
+    "modes_left",
+    "modes_right",
+)
 
 
 class CrystalDoc(Document):
@@ -181,6 +191,41 @@ class InterfaceDoc(Document):
     timings: dict[str, float] = Field(default_factory=dict, description="Wall time of the stages, s.")
     provenance: Provenance
 
+    def junction(self) -> Junction:
+        """The live junction.
+
+        Raises
+        ------
+        ValueError
+            If the arrays were not loaded with the document.
+        """
+        return junction_from_lists(self.junction_arrays)
+
+    def transmission_spectrum(self) -> TransmissionSpectrum:
+        """The live spectrum, with checks and modes.
+
+        Raises
+        ------
+        ValueError
+            If the arrays were not loaded with the document.
+        """
+        checks = Checks(**self.transmission_checks.model_dump())
+        modes = modes_from_arrays(self.modes) if self.modes is not None else None
+        method = self.provenance.parameters.get("transmission", {}).get("method", "mode_matching")
+        return spectrum_from_arrays(self.spectrum, self.area, method, checks, modes)
+
+    @classmethod
+    def from_database(cls, document: dict[str, Any]) -> InterfaceDoc:
+        """The live document of a database entry, without what the database added (state, sources, times of change).
+
+        Parameters
+        ----------
+        document : dict
+            From a query; after ``ThermalDatabase.load`` it holds its arrays, else their references.
+        """
+        added = ("_id", "state", "error", "built_from", "last_updated")
+        return cls.model_validate({k: v for k, v in document.items() if k not in added and not k.startswith("@")})
+
     def value(
         self,
         temperature: float,
@@ -206,21 +251,51 @@ class InterfaceDoc(Document):
         )
 
 
+def _loaded(arrays: Any, what: str) -> dict[str, Any]:
+    if not isinstance(arrays, dict) or "blob_uuid" in arrays:
+        raise ValueError(f"the {what} of this document is not loaded: query the job store with load=True")
+    return arrays
+
+
 def junction_from_lists(arrays: dict[str, Any]) -> Junction:
     """A live junction from the arrays of a document."""
+    arrays = _loaded(arrays, "junction")
     return Junction.from_arrays({name: np.asarray(value) for name, value in arrays.items()}, source="the document")
 
 
 def spectrum_arrays(spectrum: TransmissionSpectrum) -> dict[str, Any]:
     """The arrays of a spectrum as lists."""
-    names = ("frequencies", "frequency_weights", "q_points", "q_weights", "transmission", "modes_left", "modes_right")
-    return {name: getattr(spectrum, name).tolist() for name in names}
+    return {name: getattr(spectrum, name).tolist() for name in _SPECTRUM}
 
 
-def spectrum_from_arrays(arrays: dict[str, Any], area: float, method: str) -> TransmissionSpectrum:
-    """A live spectrum from the arrays of a document (``area`` in Angstrom^2); checks are not restored."""
+def spectrum_from_arrays(
+    arrays: dict[str, Any],
+    area: float,
+    method: str,
+    checks: Checks | None = None,
+    modes: IncidentModes | None = None,
+) -> TransmissionSpectrum:
+    """A live spectrum from the arrays of a document (``area`` in Angstrom^2)."""
+    arrays = _loaded(arrays, "spectrum")
+    live = {name: np.asarray(arrays[name], dtype=float) for name in _SPECTRUM}
     return TransmissionSpectrum(
-        **{name: np.asarray(value, dtype=float) for name, value in arrays.items()}, area=area, method=method
+        **live,
+        area=area,
+        method=method,
+        checks=checks or Checks(),
+        modes=modes,
+    )
+
+
+def modes_from_arrays(arrays: dict[str, Any]) -> IncidentModes:
+    """A live mode list from the arrays of a document."""
+    arrays = _loaded(arrays, "mode list")
+    whole = ("q_index", "frequency_index", "side")
+    return IncidentModes(
+        **{
+            name: np.asarray(arrays[name], dtype=np.intp if name in whole else float)
+            for name in IncidentModes.__dataclass_fields__
+        }
     )
 
 

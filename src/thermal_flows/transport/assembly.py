@@ -7,12 +7,13 @@ leads' own after the difference has been measured. The sum rule is then imposed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from thermal_flows import units
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.lattice.supercell import from_table, symmetrised, with_sum_rule
 from thermal_flows.transport.errors import JunctionError
@@ -36,7 +37,13 @@ def principal_layer(unit: PairForceConstants, n_units: int | None = None) -> Pai
     ------
     JunctionError
         If ``n_units`` is shorter than the force range.
+
+    Notes
+    -----
+    Atoms are moved along the third vector, where necessary, so that a unit lies between two planes: the layer is then all there
+    is between two heights.
     """
+    unit = _as_slab(unit)
     reach = max(1, int(np.abs(unit.R[:, 2]).max()))
     m = reach if n_units is None else n_units
     if m < reach:
@@ -60,6 +67,27 @@ def principal_layer(unit: PairForceConstants, n_units: int | None = None) -> Pai
     )
 
 
+def _as_slab(unit: PairForceConstants) -> PairForceConstants:
+    """The same crystal with all atoms of a cell within one period of the height, cut at the largest gap between planes."""
+    height = unit.cell[2, 2]
+    z = unit.positions[:, 2]
+    if height <= 0:
+        raise JunctionError("the third cell vector of a stacking unit must point along +z")
+    if np.ptp(z) < height - 1e-3:
+        return unit
+    level = np.mod(z, height)
+    order = np.sort(level)
+    gaps = np.diff(np.append(order, order[0] + height))
+    top = int(gaps.argmax())
+    cut = order[top] + 0.5 * gaps[top]
+    jumps = -np.floor((z - cut) / height).astype(np.intp)
+    R = unit.R.copy()
+    R[:, 2] += jumps[unit.i] - jumps[unit.j]
+    return PairForceConstants(
+        unit.cell, unit.positions + jumps[:, None] * unit.cell[2], unit.masses, unit.i, unit.j, R, unit.phi
+    )
+
+
 @dataclass(frozen=True)
 class Window:
     """The part of a junction supercell that becomes the device.
@@ -67,7 +95,8 @@ class Window:
     Attributes
     ----------
     atoms : numpy.ndarray of int, shape (n,)
-        Supercell atoms in device order: a principal layer of the left lead, the rest by height, a layer of the right lead.
+        Supercell atoms in device order: two principal layers of the left lead, the rest by height, two layers of the right lead,
+        all layers in the order of the lead's atoms.
     positions : numpy.ndarray, shape (n, 3)
         Unwrapped positions, Angstrom.
     shifts : numpy.ndarray of int, shape (n, 3)
@@ -90,7 +119,8 @@ def find_window(
     """Find the device in a junction supercell: what lies between a principal layer in the middle of either crystal.
 
     The middle is where a crystal is least disturbed by the supercell's two interfaces. All atoms of such a layer must lie
-    farther than ``cutoff`` from the other interface and on the lead's lattice.
+    farther than ``cutoff`` from the other interface and, with the next layer towards the interface, on the lead's lattice. Atoms
+    may come in any order and be translated by a1 and a2.
 
     Parameters
     ----------
@@ -111,7 +141,7 @@ def find_window(
     JunctionError
         If no layer can be found, with the side and what to do.
     """
-    heights = junction.get_positions()[:, 2]
+    heights, masses = junction.get_positions()[:, 2], junction.get_masses()
     top = float(junction.cell[2, 2])
     bottom_atom, top_atom = heights.min(), heights.max()
     if not bottom_atom < interface_z < top_atom or top_atom - bottom_atom > top:
@@ -121,14 +151,18 @@ def find_window(
         )
     z_from = bottom_atom + max(cutoff, 0.5 * (interface_z - bottom_atom) - left.cell[2, 2])
     z_to = top_atom - max(cutoff, 0.5 * (top_atom - interface_z) - right.cell[2, 2])
-    lower = _outer_layer(junction, left, heights < interface_z, z_from, interface_z, site_tolerance, "left")
-    upper = _outer_layer(junction, right, heights > interface_z, interface_z, z_to, site_tolerance, "right")
-    z_lower = (heights[lower[0]]).min()
-    z_upper = (heights[upper[0]]).max()
-    between = np.flatnonzero((heights > z_lower - 1e-3) & (heights < z_upper + 1e-3))
+    lower = _outer_layers(junction, left, heights < interface_z, (z_from, interface_z), site_tolerance, "left", masses)
+    upper = _outer_layers(junction, right, heights > interface_z, (interface_z, z_to), site_tolerance, "right", masses)
+    between = np.flatnonzero((heights > heights[lower[0]].min() - 1e-3) & (heights < heights[upper[0]].max() + 1e-3))
     inner = np.setdiff1d(between, np.concatenate([lower[0], upper[0]]))
-    if len(inner) + len(lower[0]) + len(upper[0]) != len(between) or np.intersect1d(lower[0], upper[0]).size:
-        raise JunctionError("the outer principal layers of the two leads overlap: the junction supercell is too short")
+    if len(inner) and (
+        heights[inner].min() < heights[lower[0][: left.n_atoms]].max() - site_tolerance
+        or heights[inner].max() > heights[upper[0][-right.n_atoms :]].min() + site_tolerance
+    ):
+        raise JunctionError(
+            "atoms that do not belong to it lie inside an outer principal layer: check that all atoms of the junction are "
+            "on one of the two lattices there"
+        )
     inner = inner[np.lexsort((inner, np.round(heights[inner], 3)))]
     positions = junction.get_positions()
     return Window(
@@ -138,44 +172,64 @@ def find_window(
     )
 
 
-def _outer_layer(
+def _outer_layers(
     junction: Atoms,
     layer: PairForceConstants,
     mine: NDArray[np.bool_],
-    z_from: float,
-    z_to: float,
+    limits: tuple[float, float],
     tolerance: float,
     side: str,
+    masses: NDArray[np.float64],
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.intp]]:
-    """Atoms (in the layer's order), unwrapped positions and shifts of the outermost principal layer between two heights."""
+    """Atoms, unwrapped positions and shifts of the two outermost principal layers between two heights, upwards.
+
+    Each layer is in the order of ``layer``.
+    """
     positions = junction.get_positions()
-    masses = junction.get_masses()
     cell = np.array(junction.cell)
     inverse = np.linalg.inv(cell[:2, :2])
-    usable = np.flatnonzero(mine & (positions[:, 2] > z_from - 1e-3) & (positions[:, 2] < z_to + 1e-3))
+    usable = np.flatnonzero(mine & (positions[:, 2] > limits[0] - 1e-3) & (positions[:, 2] < limits[1] + 1e-3))
     # anchors from the outside in: the outermost atom that is the layer's first (left) or last (right) plane
     outward = usable[np.argsort(positions[usable, 2] * (1 if side == "left" else -1), kind="stable")]
     edge = layer.positions[:, 2].argmin() if side == "left" else layer.positions[:, 2].argmax()
+    next_layer = layer.positions + layer.cell[2] * (1 if side == "left" else -1)
+    sites = np.vstack([layer.positions, next_layer] if side == "left" else [next_layer, layer.positions])
+    differing = np.abs(masses[usable] - np.tile(layer.masses, 2)[:, None]) > 1e-6 * layer.masses.max()
+    best: tuple[float, NDArray[np.intp], NDArray[np.intp]] | None = None
+    first = 0.0
     for anchor in outward:
-        if abs(masses[anchor] - layer.masses[edge]) > 1e-3:
-            continue
-        sites = layer.positions - layer.positions[edge] + positions[anchor]
-        apart = positions[usable][None] - sites[:, None]
+        if best is not None and abs(positions[anchor, 2] - first) > tolerance:
+            break
+        apart = positions[usable] - (sites - layer.positions[edge] + positions[anchor])[:, None]
         jumps = np.rint(apart[:, :, :2] @ inverse)
         apart[:, :, :2] -= jumps @ cell[:2, :2]
-        distance = np.linalg.norm(apart, axis=2) + 1e3 * (np.abs(masses[usable][None] - layer.masses[:, None]) > 1e-3)
+        distance = np.linalg.norm(apart, axis=2) + 1e3 * differing
         nearest = distance.argmin(axis=1)
-        if distance.min(axis=1).max() > tolerance or len(np.unique(nearest)) != len(nearest):
+        worst = float(distance.min(axis=1).max())
+        if worst > tolerance or len(np.unique(nearest)) != len(nearest):
             continue
-        atoms = usable[nearest]
-        shifts = np.zeros((len(atoms), 3), dtype=np.intp)
-        shifts[:, :2] = -np.rint(jumps[np.arange(len(atoms)), nearest])
-        return atoms, positions[atoms] + shifts @ cell, shifts
-    raise JunctionError(
-        f"no whole principal layer of the {side} lead (thickness {layer.cell[2, 2]:.3g} A) lies between z = {z_from:.3g} and "
-        f"{z_to:.3g} A of the junction within {tolerance:g} A of its lattice sites: use a longer junction, or check that the "
-        f"{side} bulk crystal has the junction's orientation, in-plane cell and masses"
-    )
+        if best is None:
+            first = float(positions[anchor, 2])
+        if best is None or worst < best[0] - 1e-6:
+            best = worst, usable[nearest], -jumps[np.arange(len(nearest)), nearest].astype(np.intp)
+    if best is None:
+        if np.any(masses != layer.masses[0]):
+            blind = np.full(len(junction), layer.masses[0])
+            alike = replace(layer, masses=np.full(layer.n_atoms, layer.masses[0]))
+            atoms, _, _ = _outer_layers(junction, alike, mine, limits, tolerance, side, blind)
+            raise JunctionError(
+                f"the junction's atoms on sites of the {side} lead have masses {np.unique(masses[atoms]).tolist()} amu, the "
+                f"lead's {np.unique(layer.masses).tolist()} amu: give all calculations the same masses"
+            )
+        raise JunctionError(
+            f"no two whole principal layers of the {side} lead (thickness {layer.cell[2, 2]:.3g} A each) lie between z = "
+            f"{limits[0]:.3g} and {limits[1]:.3g} A of the junction within {tolerance:g} A of their lattice sites: use a longer "
+            f"junction, or check that the {side} bulk crystal has the junction's orientation and in-plane cell"
+        )
+    _, atoms, in_plane = best
+    shifts = np.zeros((len(atoms), 3), dtype=np.intp)
+    shifts[:, :2] = in_plane
+    return atoms, positions[atoms] + shifts @ cell, shifts
 
 
 @dataclass(frozen=True)
@@ -192,12 +246,15 @@ class Assembly:
         Largest phi_ij - phi_ji^T of the device before symmetrisation, eV/Angstrom^2.
     sum_rule_correction : float
         Largest change of a device self term by the sum rule of the stitched system, eV/Angstrom^2.
+    neglected : float
+        Largest force constant of an outer layer beyond the range of its lead, eV/Angstrom^2.
     """
 
     junction: Junction
     mismatch: tuple[float, float]
     asymmetry: float
     sum_rule_correction: float
+    neglected: float = 0.0
 
 
 def assemble(
@@ -206,6 +263,7 @@ def assemble(
     supercell_pairs: PairForceConstants,
     window: Window,
     cutoff: float,
+    lead_cutoffs: tuple[float, float] | None = None,
 ) -> Assembly:
     """Stitch leads and device.
 
@@ -218,6 +276,9 @@ def assemble(
     window : Window
     cutoff : float
         Pairs beyond this distance are left out, Angstrom.
+    lead_cutoffs : tuple of float, optional
+        Distances at which the force constants of the leads were truncated, Angstrom. What an outer layer of the device has
+        beyond them is neglected and not a mismatch; ``cutoff`` by default.
 
     Returns
     -------
@@ -229,7 +290,7 @@ def assemble(
     JunctionError
         If the supercell is so short that atoms of the device couple through its other interface.
     """
-    raw = symmetric = _device_pairs(supercell_pairs, window, cutoff)
+    raw = _device_pairs(supercell_pairs, window, cutoff)
     asymmetry = raw.asymmetry()
     symmetric = symmetrised(raw)
     n_l, n_r, n_d = left.n_atoms, right.n_atoms, symmetric.n_atoms
@@ -238,7 +299,8 @@ def assemble(
             f"the device ({n_d} atoms) must hold at least two principal layers of either lead (2 x {n_l} + 2 x {n_r} atoms), so "
             "that its outer layers can be compared with the leads: use a longer junction supercell"
         )
-    mismatch = Junction(left, right, symmetric).block_mismatch()
+    compared, neglected = _within_lead_ranges(symmetric, n_l, n_r, lead_cutoffs or (cutoff, cutoff))
+    mismatch = Junction(left, right, compared).block_mismatch()
     table = symmetric.pairs()
     last = n_d - n_r
     kept = {
@@ -258,7 +320,52 @@ def assemble(
     np.add.at(outside, left.i[down], left.phi[down])
     np.add.at(outside, last + right.i[up], right.phi[up])
     device, correction = with_sum_rule(stitched, outside)
-    return Assembly(Junction(left, right, device), mismatch, asymmetry, correction)
+    return Assembly(Junction(left, right, device), mismatch, asymmetry, correction, neglected)
+
+
+def _within_lead_ranges(
+    device: PairForceConstants, n_left: int, n_right: int, cutoffs: tuple[float, float]
+) -> tuple[PairForceConstants, float]:
+    """The device without what its outer layers have beyond the range of their lead, and the largest such force constant."""
+    length = np.linalg.norm(device.vectors, axis=1)
+    last = device.n_atoms - n_right
+    in_left = (device.i < n_left) | (device.j < n_left)
+    in_right = (device.i >= last) | (device.j >= last)
+    beyond = (in_left & (length > cutoffs[0])) | (in_right & (length > cutoffs[1]))
+    kept = PairForceConstants(
+        device.cell,
+        device.positions,
+        device.masses,
+        device.i[~beyond],
+        device.j[~beyond],
+        device.R[~beyond],
+        device.phi[~beyond],
+    )
+    return kept, float(np.abs(device.phi[beyond]).max(initial=0.0))
+
+
+def check_interface(junction: Junction, mesh: tuple[int, int] = (4, 4)) -> None:
+    """Refuse an interface that is not at a minimum of the energy.
+
+    With the leads held fixed the device's dynamical matrix is a principal part of that of the whole system, whose lowest
+    eigenvalue cannot lie above it: a negative eigenvalue is an instability of the relaxed interface (or of its force
+    constants), and not an effect of the cut.
+
+    Raises
+    ------
+    JunctionError
+        With the frequency and its wave vector.
+    """
+    axes = [np.arange(n) / n for n in mesh]
+    q = np.stack(np.meshgrid(*axes, [0.0], indexing="ij"), axis=-1).reshape(-1, 3)
+    bands = np.linalg.eigvalsh(junction.device.dynamical_matrices(q[q[:, 0] <= 0.5]))
+    at = int(bands[:, 0].argmin())
+    if bands[at, 0] < -1e-6 * bands.max():
+        raise JunctionError(
+            f"the interface is not at a minimum of the energy: frequency {units.w2_to_thz(bands[at, 0]):.4g} THz (negative: "
+            f"imaginary) at q = ({q[at, 0]:.4g}, {q[at, 1]:.4g}) with the leads held fixed. Try another shift, gap or "
+            "termination, or displace atoms and relax again in a larger in-plane cell"
+        )
 
 
 def _device_pairs(pairs: PairForceConstants, window: Window, cutoff: float) -> PairForceConstants:
@@ -273,7 +380,8 @@ def _device_pairs(pairs: PairForceConstants, window: Window, cutoff: float) -> P
     R = pairs.R[keep] - shift[j] + shift[i]
     if np.any(R[:, 2] != 0):
         raise JunctionError(
-            f"atoms of the device couple through the other interface of the supercell within {cutoff:.3g} A: use a longer junction"
+            f"atoms of the device couple through the other interface of the supercell within {cutoff:.3g} A: use a longer "
+            "junction"
         )
     missing = np.setdiff1d(np.arange(len(window.atoms)), np.unique(index[i]))
     if missing.size:

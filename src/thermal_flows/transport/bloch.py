@@ -27,6 +27,8 @@ _NEAR_CIRCLE = 1e-6
 _PARALLEL = 1e-5
 _SPENT = 1e-14
 _DOUBT = 3e-3
+_CANCELLED = 1e-4
+_CLOSE_TO_SHIFT = 50.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _shift_inverted(lead: LeadBlocks, w2: NDArray[np.float64]) -> tuple[NDArray,
     M0, M1 = pencil(lead, w2)
     with np.errstate(all="ignore"):
         matrix = np.linalg.solve(M0 - _SHIFT * M1, M1)
-    finite = np.isfinite(matrix).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(matrix).all(axis=(1, 2)))
     matrix[~finite] = np.eye(2 * lead.rank)
     return matrix, finite
 
@@ -176,7 +178,8 @@ def _paired_states(matrix: NDArray[np.float64], finite: NDArray[np.bool_], outgo
     np.conj(x, out=x, where=wrong[:, None, :])
     np.conj(factors, out=factors, where=wrong)
     squared = np.where(propagating, np.abs(flux), (x.real**2 + x.imag**2).sum(axis=1))
-    regular = finite & ~doubtful & (np.isfinite(squared) & (squared > 0)).all(axis=1)
+    cancelled = ~(squared > np.where(propagating, 0.0, _CANCELLED**2))
+    regular = finite & ~doubtful & ~cancelled.any(axis=1)
     x /= np.sqrt(np.where(squared > 0, squared, 1.0))[:, None, :]
 
     order = np.argsort(~propagating, axis=1, kind="stable")
@@ -198,9 +201,9 @@ def _pairs(matrix: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.bool_], NDA
     """Pairs of Bloch factors lambda, 1/lambda of real blocks.
 
     The translation S is symplectic, ``S^-1 = J^-1 S^T J`` with ``J = (0, 1; -1, 0)``. ``S + S^-1`` then has each eigenvalue
-    twice, and an isotropic basis V (``V^T V = 1``, ``V^T J V = 0``) of half the size holds an eigenvector of each (W.-W. Lin,
-    Linear Algebra Appl. 86, 121 (1987); V. Mehrmann and D. Watkins, SIAM J. Sci. Comput. 22, 1905 (2001)). The error is
-    about round-off over the distance from the next eigenvalue, and over the square of the distance of lambda from 1 or -1.
+    twice, and an isotropic basis V (``V^T V = 1``, ``V^T J V = 0``) of half the size holds an eigenvector of each (see
+    V. Mehrmann and D. Watkins, SIAM J. Sci. Comput. 22, 1905 (2001)). The error is about round-off over the distance from the
+    next eigenvalue, and over the square of the distance of lambda from 1 or -1.
 
     Parameters
     ----------
@@ -216,7 +219,7 @@ def _pairs(matrix: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.bool_], NDA
     vectors : numpy.ndarray, shape (nw, 2 r, r)
         Eigenvectors of ``S + S^-1``, real for propagating pairs.
     doubtful : numpy.ndarray of bool, shape (nw,)
-        Where propagating pairs are too close to each other, or a pair to 1 or -1, for 1e-11 or so.
+        Where propagating pairs are too close to each other, or a pair to 1, -1 or the shift, for 1e-11 or so.
     """
     r = matrix.shape[1] // 2
     other = np.empty_like(matrix)  # (S^-1 - shift)^-1 = J^-1 matrix^T J
@@ -235,6 +238,7 @@ def _pairs(matrix: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.bool_], NDA
         doubtful = (np.abs(root) < _DOUBT * np.abs(half)).any(axis=1) | ~np.isfinite(inner).all(axis=1)
         cosines = np.sort(np.where(np.abs(inner) > 1 - _DOUBT, 0.5 / half.real, np.nan), axis=1)
         doubtful |= (np.diff(cosines, axis=1) < _DOUBT**2).any(axis=1)
+        doubtful |= (np.abs(nu) > _CLOSE_TO_SHIFT).any(axis=1)
     return inner, propagating, real_times(basis, y), doubtful
 
 
@@ -256,7 +260,9 @@ def _isotropic_basis(N: NDArray[np.float64]) -> NDArray[np.float64]:
         rows[:, k, 0] = w[:, :, 0]
         rows[:, k, 1, :r], rows[:, k, 1, r:] = w[:, r:, 0], -w[:, :r, 0]
         w = N @ w
-    return rows[:, :, 0].swapaxes(1, 2)
+    # V^T N V is now graded, and LAPACK's balancing would spoil it: mix the vectors
+    mixing = np.linalg.qr(fresh[:, :r, 0])[0]
+    return (mixing @ rows[:, :, 0]).swapaxes(1, 2)
 
 
 def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -315,19 +321,15 @@ def states_at(lead: LeadBlocks, w2: float, outgoing_up: bool) -> tuple[LeadState
             basis, step = schur.subspace(group)
             a_before, b = basis[:r], basis[r:]
             flux = 1j * (a_before.conj().T @ b - b.conj().T @ a_before)  # -2 Im(a^+ b)
-            if len(flux) == 1:
-                if abs(flux[0, 0].real) <= abs(logs[group][0]):
-                    decaying |= group & (sign * logs < 0)  # evanescent, close to the circle
-                    continue
-                columns.append(basis)
-                column_flux.append(flux[0].real)
-            else:
-                if _is_defective(M0, M1, complex(np.mean(factors[group])), len(flux)):
-                    edge = True
-                inside = lead.resolvent.displacements(at, *_layer(a_before, b, step))[0]
-                speeds, turn = _simultaneous(flux, inside.conj().T @ inside)
-                columns.append(basis @ turn)
-                column_flux.append(speeds)
+            edge |= len(flux) > 1 and _is_defective(M0, M1, complex(np.mean(factors[group])), len(flux))
+            inside = lead.resolvent.displacements(at, *_layer(a_before, b, step))[0]
+            strength, turn = _simultaneous(flux, inside.conj().T @ inside)
+            basis = basis @ turn
+            if np.all(np.abs(strength) <= (np.abs(basis) ** 2).sum(axis=0) * np.abs(logs[group]).max()):
+                decaying |= group & (sign * logs < 0)  # evanescent, close to the circle
+                continue
+            columns.append(basis)
+            column_flux.append(strength)
             column_factors.append(np.full(len(flux), np.mean(factors[group])))
         decayed, _ = schur.subspace(decaying)
     except scipy.linalg.LinAlgError:
@@ -340,7 +342,7 @@ def states_at(lead: LeadBlocks, w2: float, outgoing_up: bool) -> tuple[LeadState
     n_out, n_in = int(out.sum()), int(inc.sum())
     if n_out != n_in or n_out + int(decaying.sum()) != r or not carrying.all():
         return _irregular(r), edge
-    x = x / np.sqrt(np.abs(flux))
+    x, decayed = _flux_orthogonal(x / np.sqrt(np.abs(flux)), np.sign(flux), decayed)
     states = _irregular(r)
     states.outgoing[0, :, :n_out], states.outgoing[0, :, n_out:] = x[:, out], decayed
     states.incoming[0, :, :n_in] = x[:, inc]
@@ -402,6 +404,30 @@ def _layer(a_before: NDArray, b: NDArray, step: NDArray) -> tuple[NDArray, NDArr
 def _simultaneous(flux: NDArray, norm: NDArray) -> tuple[NDArray[np.float64], NDArray]:
     """Combinations of states that diagonalise the flux and the norm at once, and their fluxes (for unit norm)."""
     return scipy.linalg.eigh(flux, 0.5 * (norm + norm.conj().T))
+
+
+def _flux_orthogonal(x: NDArray, direction: NDArray[np.float64], decayed: NDArray) -> tuple[NDArray, NDArray]:
+    """Remove what round-off has mixed: exact modes of different Bloch factors have no common flux.
+
+    Where two factors are a small distance apart the mixing is round-off over distance, and energy is lost in first order.
+
+    Parameters
+    ----------
+    x : numpy.ndarray, shape (2 r, k)
+        Propagating states of unit flux.
+    direction : numpy.ndarray, shape (k,)
+        Signs of their fluxes.
+    decayed : numpy.ndarray, shape (2 r, m)
+        Basis of the evanescent states.
+    """
+    r = len(x) // 2
+
+    def common(y: NDArray) -> NDArray:
+        return 1j * (x[:r].conj().T @ y[r:] - x[r:].conj().T @ y[:r]) * direction[:, None]
+
+    for _ in range(2):
+        x = x - 0.5 * x @ (common(x) - np.eye(len(direction)))
+    return x, decayed - x @ common(decayed)
 
 
 def _groups(factors: NDArray, near: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +52,11 @@ class PortResolvent:
             self._spectra[k] = _Spectrum(energies, weights, products, np.trace(products, axis1=1, axis2=2).real)
         return self._spectra[k]
 
-    @cached_property
+    @property
     def scale(self) -> float:
         """Squared frequency that distances from poles are measured in."""
-        return max(float(np.abs(self._spectrum(0).energies).max()), float(np.linalg.norm(self.ports, 2) ** 2))
+        energies = self._spectrum(0).energies
+        return float(max(abs(energies[0]), abs(energies[-1])))
 
     def _choice(self, w2: NDArray[np.float64]) -> NDArray[np.intp]:
         """Index of the shift used at each squared frequency: the first that is far from its poles, else the farthest.
@@ -71,7 +71,8 @@ class PortResolvent:
 
         limit = 1.0 / _POLE_DISTANCE
         choice = np.zeros(len(w2), dtype=np.intp)
-        near = np.flatnonzero(growth(0, w2) >= limit)
+        apart = np.abs(w2[:, None] - self._spectrum(0).energies).min(axis=1)
+        near = np.flatnonzero(apart <= self.scale / limit)
         if len(near):
             growths = np.stack([growth(k, w2[near]) for k in range(len(_SHIFTS))])
             far = growths < limit
@@ -162,6 +163,7 @@ class LeadBlocks:
     A: NDArray
     B: NDArray
     resolvent: PortResolvent
+    _ranges: list[NDArray[np.float64]] = field(default_factory=list, init=False, repr=False)
 
     @property
     def rank(self) -> int:
@@ -195,13 +197,11 @@ class LeadBlocks:
         reach = 4 * float(np.linalg.norm(self.H01, 2)) * np.sin(np.pi / (2 * n_samples))
         return np.stack([bands.min(axis=0) - reach, bands.max(axis=0) + reach], axis=1)
 
-    @cached_property
-    def _ranges(self) -> NDArray[np.float64]:
-        return self.band_ranges()
-
     def may_propagate(self, w2: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Where the lead can have propagating modes; False is certain."""
-        ranges = self._ranges
+        if not self._ranges:
+            self._ranges.append(self.band_ranges())
+        ranges = self._ranges[0]
         return np.any((w2[:, None] >= ranges[:, 0]) & (w2[:, None] <= ranges[:, 1]), axis=1)
 
 
@@ -310,7 +310,7 @@ class BlockBuilder:
         else:
             phase_l, phase_r = self._advance_phases(q)
             h00l, h01l, h00r, h01r, hd = blocks
-            blocks = (h00l, h01l * np.exp(-1j * phase_l), h00r, h01r * np.exp(-1j * phase_r), hd)
+            blocks = (h00l, h01l * np.exp(1j * phase_l), h00r, h01r * np.exp(1j * phase_r), hd)
         h00l, h01l, h00r, h01r, hd = blocks
         return _hermitian(h00l), h01l, _hermitian(h00r), h01r, _hermitian(hd)
 

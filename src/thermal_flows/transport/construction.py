@@ -25,7 +25,14 @@ from thermal_flows.lattice.supercell import (
 )
 from thermal_flows.potentials.relaxation import Relaxation, relax
 from thermal_flows.structures import Interface
-from thermal_flows.transport.assembly import MISMATCH_TOLERANCE, Assembly, assemble, find_window, principal_layer
+from thermal_flows.transport.assembly import (
+    MISMATCH_TOLERANCE,
+    Assembly,
+    assemble,
+    check_interface,
+    find_window,
+    principal_layer,
+)
 from thermal_flows.transport.errors import JunctionError, UnstableLeadError
 
 Report = Callable[[str], None]
@@ -143,7 +150,7 @@ def construct_junction(
 ) -> Construction:
     """Relax an interface and compute the force constants of its junction.
 
-    Both crystals are relaxed at the common in-plane cell (heights and positions), then the junction. Leads come from bulk
+    Both crystals are relaxed at the common in-plane cell (positions and third vector), then the junction. Leads come from bulk
     supercells, device rows from the junction supercell. The junction is lengthened until its outer layers agree with the
     leads.
 
@@ -170,7 +177,7 @@ def construct_junction(
     ForceConstantsError
         If force constants have no usable range or finite-difference step.
     JunctionError
-        If the outer layers of the longest junction still differ from the leads.
+        If the outer layers of the longest junction still differ from the leads, or the relaxed interface is not stable.
     """
     settings = settings or ConstructionSettings()
     report = report or _silent
@@ -207,7 +214,8 @@ def construct_junction(
             max_steps=settings.max_relaxation_steps,
         )
         report("force constants of the junction")
-        device = _device(relaxed.atoms, layers, cutoff, calculator, settings, progress)
+        ranges = (bulks["substrate"].cutoff, bulks["film"].cutoff)
+        device = _device(relaxed.atoms, layers, ranges, calculator, settings, progress)
         left, right = device.assembly.mismatch
         history.append((*n_units, left, right))
         if max(left, right) <= settings.mismatch_tolerance:
@@ -217,7 +225,13 @@ def construct_junction(
             raise JunctionError(
                 f"the outer layers of the junction differ from the leads by {left:.2e} (left) and {right:.2e} (right) eV/A^2 "
                 f"after {len(history)} lengths, {settings.mismatch_tolerance:g} allowed ({tried}). Tighten fmax (now "
-                f"{settings.fmax:g} eV/A), allow more max_lengthenings, or check the potential's range and smoothness"
+                f"{settings.fmax:g} eV/A), allow more max_lengthenings, "
+                + (
+                    f"take a larger cutoff (up to {device.neglected:.2e} eV/A^2 lie beyond {settings.cutoff:g} A), "
+                    if settings.cutoff is not None
+                    else ""
+                )
+                + "or check the potential's range and smoothness"
             )
         n_units = (
             n_units[0]
@@ -225,6 +239,7 @@ def construct_junction(
             n_units[1]
             + (2 * _units_per_layer(interface.film, layers[1]) if right > settings.mismatch_tolerance else 0),
         )
+    check_interface(device.assembly.junction)
     relaxations["junction"] = relaxed
     return Construction(
         assembly=device.assembly,
@@ -278,11 +293,12 @@ def interface_height(junction: Atoms) -> float:
 def _device(
     junction: Atoms,
     layers: tuple[PairForceConstants, PairForceConstants],
-    cutoff: float,
+    ranges: tuple[float, float],
     calculator: Calculator,
     settings: ConstructionSettings,
     progress: Progress | None,
 ) -> _Device:
+    cutoff = max(ranges)
     radius = 1.05 * cutoff
     while True:
         window = find_window(junction, *layers, interface_height(junction), cutoff)
@@ -311,11 +327,12 @@ def _device(
             break
         radius = 1.25 * max(radius, supercell.inner_radius)
     beyond = np.linalg.norm(pairs.vectors, axis=1) > reach
+    assembly = assemble(*layers, pairs, window, reach, ranges)
     return _Device(
-        assemble(*layers, pairs, window, reach),
+        assembly,
         repeats,
         reach,
-        float(np.abs(pairs.phi[beyond]).max(initial=0.0)),
+        max(assembly.neglected, float(np.abs(pairs.phi[beyond]).max(initial=0.0))),
         hessian.method,
         hessian.step,
         hessian.step_error,

@@ -12,12 +12,19 @@ from thermal_flows.lattice.phonopy_io import from_phonopy
 from thermal_flows.lattice.supercell import (
     RANGE_TOLERANCE,
     force_range,
-    plane_spacings,
+    shortest_translation,
     symmetrised,
     truncated,
     with_sum_rule,
 )
-from thermal_flows.transport.assembly import MISMATCH_TOLERANCE, Assembly, assemble, find_window, principal_layer
+from thermal_flows.transport.assembly import (
+    MISMATCH_TOLERANCE,
+    Assembly,
+    assemble,
+    check_interface,
+    find_window,
+    principal_layer,
+)
 from thermal_flows.transport.errors import JunctionError
 
 if TYPE_CHECKING:
@@ -47,7 +54,7 @@ def junction_from_phonopy(
     interface_z : float
         Height of the interface between the left (below) and the right crystal, Angstrom.
     cutoff : float, optional
-        Distance at which force constants are truncated, Angstrom; by default where those of the bulk crystals fall below
+        Distance at which force constants are truncated, Angstrom; by default where each calculation's fall below
         ``range_tolerance``.
     range_tolerance : float
         eV/Angstrom^2.
@@ -64,7 +71,7 @@ def junction_from_phonopy(
     ForceConstantsError
         If a phonopy object has no force constants, or their range exceeds its supercell.
     JunctionError
-        If cells do not fit, no whole principal layer is found, or the mismatch is too large.
+        If cells do not fit, no whole principal layer is found, the mismatch is too large, or the interface is not stable.
     """
     from phonopy import Phonopy  # noqa: F401 - a clear ImportError before any work
 
@@ -74,32 +81,33 @@ def junction_from_phonopy(
         apart = float(np.abs(pairs.cell[:2] - np.array(junction.unitcell.cell)[:2]).max())
         if apart > 1e-4:
             raise JunctionError(
-                f"a1 and a2 of the {name} crystal differ from the junction's by {apart:.3g} A: give bulk crystals in the junction's "
-                "orientation and strained to its in-plane cell"
+                f"a1 and a2 of the {name} crystal differ from the junction's by {apart:.3g} A: give bulk crystals in the "
+                "junction's orientation and strained to its in-plane cell"
             )
         bulks[name] = _on_plane(pairs, np.array(junction.unitcell.cell))
     ranges = [
         _range(name, bulks[name], phonon, cutoff, range_tolerance)
         for name, phonon in (("left", left), ("right", right))
     ]
-    limit = (cutoff if cutoff is not None else max(ranges)) + 1e-3
     layers = [
-        principal_layer(with_sum_rule(symmetrised(truncated(bulks[name], r + 1e-3)))[0])
+        principal_layer(with_sum_rule(symmetrised(truncated(bulks[name], r)))[0])
         for name, r in zip(("left", "right"), ranges, strict=True)
     ]
-    _range("junction", from_phonopy(junction), junction, limit, range_tolerance, directions=(0, 1))
     pairs = from_phonopy(junction)
     atoms = Atoms(
         numbers=junction.unitcell.numbers, positions=pairs.positions, cell=pairs.cell, masses=pairs.masses, pbc=True
     )
+    # bonds across the interface may reach farther than those of either crystal
+    limit = max(*ranges, _range("junction", pairs, junction, cutoff, range_tolerance))
     window = find_window(atoms, layers[0], layers[1], interface_z, limit)
-    assembly = assemble(layers[0], layers[1], pairs, window, limit)
+    assembly = assemble(layers[0], layers[1], pairs, window, limit, (ranges[0], ranges[1]))
     if max(assembly.mismatch) > mismatch_tolerance:
         raise JunctionError(
             f"the outer layers of the junction differ from the bulk crystals by {assembly.mismatch[0]:.2e} (left) and "
-            f"{assembly.mismatch[1]:.2e} (right) eV/A^2, {mismatch_tolerance:g} allowed: use a longer junction, relax it tighter, "
-            "or check that all three calculations used the same potential and settings"
+            f"{assembly.mismatch[1]:.2e} (right) eV/A^2, {mismatch_tolerance:g} allowed: use a longer junction, relax it "
+            "tighter, or check that all three calculations used the same potential and settings"
         )
+    check_interface(assembly.junction)
     return assembly
 
 
@@ -110,20 +118,14 @@ def _on_plane(pairs: PairForceConstants, cell: np.ndarray) -> PairForceConstants
     return PairForceConstants(new, pairs.positions, pairs.masses, pairs.i, pairs.j, pairs.R, pairs.phi)
 
 
-def _range(
-    name: str,
-    pairs: PairForceConstants,
-    phonon: Phonopy,
-    cutoff: float | None,
-    tolerance: float,
-    directions: tuple[int, ...] = (0, 1, 2),
-) -> float:
+def _range(name: str, pairs: PairForceConstants, phonon: Phonopy, cutoff: float | None, tolerance: float) -> float:
+    """Distance that holds all force constants to keep, Angstrom; the supercell must hold it without overlap of images."""
     reach = cutoff if cutoff is not None else force_range(pairs, tolerance)
-    spacings = plane_spacings(np.array(phonon.supercell.cell))[list(directions)]
-    if 2 * reach >= spacings.min() + 1e-3:
+    width = shortest_translation(np.array(phonon.supercell.cell))
+    if 2 * reach >= width + 1e-3:
         raise ForceConstantsError(
-            f"the supercell of the {name} calculation ({spacings.min():.3g} A between opposite faces) does not hold the range of the "
-            f"force constants ({reach:.3g} A at {tolerance:g} eV/A^2) without overlap of images: use a larger supercell, or give a "
-            "cutoff below half of that"
+            f"the supercell of the {name} calculation (shortest translation {width:.3g} A) does not hold the range of the "
+            f"force constants ({reach:.3g} A at {tolerance:g} eV/A^2) without overlap of images: use a larger supercell, or "
+            f"give a cutoff below {0.5 * width:.3g} A"
         )
-    return reach
+    return reach + 1e-3

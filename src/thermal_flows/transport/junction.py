@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -221,7 +222,7 @@ class Junction:
         for letter, name in _PARTS.items():
             try:
                 parts[name] = PairForceConstants(*(np.asarray(arrays[f"{letter}_{key}"]) for key in _ARRAYS))
-            except ForceConstantsError as error:
+            except (ForceConstantsError, ValueError, TypeError) as error:
                 raise JunctionError(f"{source}: {name}: {error}") from error
         return cls(**parts)
 
@@ -231,8 +232,12 @@ class Junction:
         if path.suffix != ".npz":
             path = path.with_name(path.name + ".npz")
         temporary = path.with_name(path.name + ".part.npz")
-        np.savez_compressed(temporary, **self.to_arrays())  # type: ignore[arg-type]
-        temporary.replace(path)
+        try:
+            np.savez_compressed(temporary, **self.to_arrays())  # type: ignore[arg-type]
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         return path
 
     @classmethod
@@ -252,6 +257,6 @@ class Junction:
                 arrays = {name: archive[name] for name in archive.files}
         except FileNotFoundError:
             raise FileNotFoundError(f"no junction file {path}") from None
-        except (ValueError, zipfile.BadZipFile, EOFError, OSError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise JunctionError(f"{path} is not a junction file (numpy .npz archive): {error}") from error
         return cls.from_arrays(arrays, source=str(path))

@@ -12,7 +12,7 @@ from thermal_flows.transport.blocks import BlockBuilder
 from thermal_flows.transport.errors import TransportError
 from thermal_flows.transport.junction import Junction
 from thermal_flows.transport.matching import scatter
-from thermal_flows.transport.transmission import incident_modes
+from thermal_flows.transport.transmission import group_velocities, incident_modes
 
 
 @dataclass(frozen=True)
@@ -109,22 +109,25 @@ def solve_modes(junction: Junction, q_frac: ArrayLike, frequency: float) -> Mode
     if blocks.left.rank == 0 or blocks.right.rank == 0:
         raise TransportError("a lead whose principal layers are not coupled carries no modes along z")
     result = scatter(blocks, w2, w2_max)
-    listed = incident_modes(builder, blocks, q, w2, result, np.zeros(1, dtype=np.intp))
-    n_l, n_r, r_l = int(result.left.n_in[0]), int(result.right.n_in[0]), blocks.left.rank
-    leads, order = [], []
-    for side, offset, n in ((0, 0, n_l), (1, r_l, n_r)):
+    listed = incident_modes(builder, blocks, w2, result, np.zeros(1, dtype=np.intp))
+    r_l = blocks.left.rank
+    leads, order, leaving = [], [], []
+    for side, offset, lead, states in ((0, 0, blocks.left, result.left), (1, r_l, blocks.right, result.right)):
         mine = np.flatnonzero(listed.side == side)
-        by_speed = mine[np.argsort(np.abs(listed.velocities[mine]), kind="stable")]
-        order.append(offset + by_speed - mine[0] if n else np.zeros(0, dtype=np.intp))
+        by_speed = np.argsort(np.abs(listed.velocities[mine]), kind="stable")
+        order.append(offset + by_speed)
+        mine = mine[by_speed]
         leads.append(
             LeadModes(
-                listed.velocities[by_speed],
-                listed.phases[by_speed],
-                listed.transmittances[by_speed],
-                listed.reflectances[by_speed],
+                listed.velocities[mine],
+                listed.phases[mine],
+                listed.transmittances[mine],
+                listed.reflectances[mine],
             )
         )
-    columns = np.concatenate(order)
-    rows = np.concatenate([np.arange(n_l), r_l + np.arange(n_r)])
+        n_out = int(states.n_out[0])
+        speeds = np.abs(group_velocities(lead, w2, states.outgoing[:, :, :n_out], states.out_factors[:, :n_out], 1.0))
+        leaving.append(offset + np.argsort(speeds[0], kind="stable"))
+    columns, rows = np.concatenate(order), np.concatenate(leaving)
     amplitudes = result.amplitudes[0][np.ix_(rows, columns)]
     return ModeScattering(leads[0], leads[1], amplitudes, bool(result.flagged[0]), q, float(frequency))
