@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     itc.add_argument(
         "--potential",
         metavar="NAME",
-        help="built-in name or module:callable; the only built-in one that knows all elements by default",
+        help="built-in name, or module:callable (also of a file here); by default the only built-in one that fits",
     )
     itc.add_argument("--substrate-miller", nargs=3, type=int, default=(0, 0, 1), metavar=("H", "K", "L"))
     itc.add_argument("--film-miller", nargs=3, type=int, default=(0, 0, 1), metavar=("H", "K", "L"))
@@ -117,6 +117,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     itc.add_argument(
         "--max-strain", type=float, default=0.05, metavar="X", help="largest principal strain accepted (0.05)"
+    )
+    itc.add_argument(
+        "--shift",
+        nargs=2,
+        type=float,
+        default=(0.0, 0.0),
+        metavar=("U", "V"),
+        help="in-plane shift of the film, fractions",
+    )
+    itc.add_argument(
+        "--gap", type=float, metavar="A", help="distance of the outermost planes before relaxation (Angstrom)"
     )
     itc.add_argument(
         "--q-mesh", nargs=2, type=int, default=(20, 20), metavar=("N1", "N2"), help="wave vectors, refined if needed"
@@ -190,6 +201,7 @@ def _itc(options: argparse.Namespace) -> int:
     from thermal_flows.structures import crystal
 
     began = time.perf_counter()
+    sys.path.insert(0, str(Path.cwd()))  # a module:callable may lie in the working folder
     substrate, film = crystal(options.substrate), crystal(options.film)
     potential = options.potential or _only_builtin(substrate, film)
     interface = {
@@ -199,6 +211,8 @@ def _itc(options: argparse.Namespace) -> int:
         "film_termination": options.film_termination,
         "strain": options.strain,
         "max_strain": options.max_strain,
+        "shift": tuple(options.shift),
+        "gap": options.gap,
     }
     transmission = {
         "q_mesh": tuple(options.q_mesh),
@@ -282,7 +296,9 @@ def _compute(
     store = job_store(database)
     store.connect()
     with reporting(Reporter() if options.quiet else StreamReporter()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="jobflow")  # its own use of a deprecated helper
+        warnings.filterwarnings(
+            "ignore", category=FutureWarning, module="jobflow"
+        )  # its own use of a deprecated helper
         responses = run_locally(flow, store=store, log=False, raise_immediately=True)
     uuid = flow.jobs[-1].uuid
     interface_id = responses[uuid][1].output.interface_id

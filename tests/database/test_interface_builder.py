@@ -170,10 +170,8 @@ def test_restart_after_an_interruption(stores: tuple[Store, Store]) -> None:
     assert all(len(doc["provenance"]["job_uuids"]) == 1 for doc in interfaces.query())
 
 
-def test_as_a_maggma_builder(stores: tuple[Store, Store]) -> None:
-    outputs, interfaces = stores
-    if isinstance(outputs, MemoryStore):
-        pytest.skip("run() closes the stores, and with them what is in memory")
+def test_as_a_maggma_builder(tmp_path: Path) -> None:
+    outputs, interfaces = sqlite_stores(tmp_path)
     add(outputs, stored("job", interface_output("x")))
     builder = MontyDecoder().process_decoded(InterfaceBuilder(outputs, interfaces).as_dict())
     builder.run()

@@ -33,6 +33,7 @@ DOCS: dict[str, dict[str, Any]] = {
     "objects": {"a": [{"b": 0, "c": "x"}, {"b": 9, "c": "y"}]},
     "some_b": {"a": [{}, {"b": 1}]},
     "lists": {"a": [[1, 2], [3]]},
+    "lists_of_objects": {"a": [[{"b": 1}]]},
     "date": {"a": DAY},
     "oid": {"a": OID},
     "nan": {"a": float("nan")},
@@ -100,8 +101,10 @@ MATCHES: list[tuple[dict[str, Any], str]] = [
     ({"a": {"$elemMatch": {"b": {"$gt": 1}, "c": "x"}}}, ""),
     ({"a": {"$elemMatch": {"$gt": 1, "$lt": 3}}}, "list"),
     ({"a": {"$elemMatch": {"b": {"$ne": 0}}}}, "objects some_b"),
+    ({"a": {"$elemMatch": {"b": 1}}}, "some_b"),
+    ({"a": {"$elemMatch": {"b": None}}}, "some_b"),
     ({"a": {"$elemMatch": {"$or": [{"c": "y"}, {"b": 1}]}}}, "objects some_b"),
-    ({"a": {"$elemMatch": {"$not": {"$gte": 1}}}}, "low_high objects some_b lists"),
+    ({"a": {"$elemMatch": {"$not": {"$gte": 1}}}}, "low_high objects some_b lists lists_of_objects"),
     ({"a": {"$elemMatch": {"$in": [2, 10]}}}, "list low_high"),
     # sets
     ({"a": {"$in": [0, "1", True]}}, "zero text true low_high"),
@@ -115,7 +118,7 @@ MATCHES: list[tuple[dict[str, Any], str]] = [
     ({"a": {"$all": [[1, 2]]}}, "lists"),
     ({"a": {"$all": [{"$elemMatch": {"b": 0}}, {"$elemMatch": {"b": 9}}]}}, "objects"),
     ({"a": {"$size": 2}}, "low_high objects some_b lists"),
-    ({"a": {"$size": 1}}, ""),
+    ({"a": {"$size": 1}}, "lists_of_objects"),
     ({"a": {"$size": 0}}, "empty"),
     # negation is the complement
     ({"a": {"$ne": 1}, "$and": [{"a": {"$type": "number"}}]}, "zero low_high nan inf big"),
@@ -131,7 +134,7 @@ MATCHES: list[tuple[dict[str, Any], str]] = [
     ({"a.c": {"$regex": "X", "$options": "i"}}, "objects"),
     # types
     ({"a": {"$type": "bool"}}, "true false"),
-    ({"a": {"$type": "array"}}, "list low_high empty objects some_b lists"),
+    ({"a": {"$type": "array"}}, "list low_high empty objects some_b lists lists_of_objects"),
     ({"a": {"$type": "date"}}, "date"),
     # logic
     ({"$or": [{"a": 0}, {"a": "1"}]}, "zero text low_high"),

@@ -252,6 +252,16 @@ def test_index_is_used(store: SQLiteStore) -> None:
     assert store.query_one({"name": 3})["v"] == 3
 
 
+def test_very_long_criteria(store: SQLiteStore) -> None:
+    store.update([{"name": number} for number in range(100)])
+    many = list(range(50, 50_000))
+    assert store.count({"name": {"$in": many}}) == 50
+    assert store.count({"name": {"$in": many[:19_000]}}) == 50
+    assert store.count({"$and": [{"name": {"$in": many[:15_000]}}, {"name": {"$in": list(range(-14_000, 60))}}]}) == 10
+    assert store.count({"$or": [{"name": number} for number in range(90, 1_500)]}) == 10
+    assert store.count({"$and": [{"name": {"$ne": number}} for number in range(600)]}) == 0
+
+
 def test_query_streams_while_the_store_changes(store: SQLiteStore) -> None:
     store.update([{"name": number, "v": 0} for number in range(2500)])
     seen = []

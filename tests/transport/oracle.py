@@ -34,8 +34,11 @@ def surface_green(z: complex, H00: NDArray, H01: NDArray) -> NDArray[np.complex1
         surface = surface + agb
         bulk = bulk + agb + bga
         a, b = a @ g @ a, b @ g @ b
-        if max(np.abs(a).max(), np.abs(b).max()) < 1e-30:
+        size = max(np.abs(a).max(), np.abs(b).max())
+        if size < 1e-30:
             break
+        if size > 1e30:  # a pole of an isolated block: decimation has failed
+            return np.full_like(surface, np.nan)
     else:
         raise RuntimeError("decimation did not converge")
     return np.linalg.inv(z * one - surface)
@@ -59,10 +62,17 @@ def transmission(junction: Junction, q, w2: float, eta: float) -> float:
     return float(np.trace(gamma_r @ G @ gamma_l @ G.conj().T).real)
 
 
-def extrapolated(junction: Junction, q, w2: float, eta: float) -> tuple[float, float]:
-    """Transmission extrapolated to zero broadening, and the size of the extrapolation."""
-    once, twice = transmission(junction, q, w2, eta), transmission(junction, q, w2, 2 * eta)
-    return 2 * once - twice, abs(twice - once)
+def extrapolated(junction: Junction, q, w2: float, scale: float) -> tuple[float, float]:
+    """Transmission extrapolated to zero broadening, and its uncertainty.
+
+    Linear in the broadening, from three pairs of it; their spread tells of band edges and narrow resonances (too much
+    broadening) and of poles of isolated blocks, where decimation loses digits (too little). ``scale`` is the largest
+    squared frequency.
+    """
+    values = []
+    for eta in (1e-6 * scale, 1e-7 * scale, 1e-8 * scale):
+        values.append(2 * transmission(junction, q, w2, eta) - transmission(junction, q, w2, 2 * eta))
+    return values[-1], float(np.ptp(values))
 
 
 def band_edges(lead: PairForceConstants, q, n_samples: int = 64) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -129,9 +130,9 @@ class Interfaces:
             pairs = [formulas, formulas[::-1]] if len(formulas) == 2 else [[formulas[0], None], [None, formulas[0]]]
             criteria["$or"] = [_pair(*pair) for pair in pairs]
         if temperature is not None:
-            if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature >= 0:
+            if isinstance(temperature, bool) or not isinstance(temperature, Real) or not temperature >= 0:
                 raise QueryError(f"temperature must be a number in K, not {temperature!r}")
-            criteria["conductance"] = {"$elemMatch": {"temperature": _near(temperature)}}
+            criteria["conductance"] = {"$elemMatch": {"temperature": _near(float(temperature))}}
         return self.query(criteria, properties)
 
     def failures(self) -> list[Document]:

@@ -84,6 +84,9 @@ class Node:
 Condition = Node | Leaf
 
 
+_NO_ARRAY = Node("nor", (Leaf(ELEMENT, "type", "array"),))
+
+
 def parse(criteria: Mapping[str, Any] | None) -> Node:
     """Tree of Mongo criteria.
 
@@ -269,14 +272,15 @@ def _element(field: str, operand: Any) -> Leaf:
     if not isinstance(operand, Mapping) or not operand:
         raise QueryError(f'$elemMatch on {field!r} needs criteria such as {{"temperature": 300}}, not {operand!r}')
     if any(str(key) in LOGICAL or not str(key).startswith("$") for key in operand):
-        return Leaf(field, "element", Node("and", (Leaf(ELEMENT, "type", "object"), *parse(operand).children)))
+        return Leaf(
+            field, "element", Node("and", (Leaf(ELEMENT, "type", "object"), _NO_ARRAY, *parse(operand).children))
+        )
     _has_operators(field, operand)
     return Leaf(field, "element", _without_descent(Node("and", tuple(_conditions(ELEMENT, operand)))))
 
 
 def _without_descent(condition: Node) -> Node:
     """The same conditions on an array element; an element that is an array itself is not looked into."""
-    no_array = Node("nor", (Leaf(ELEMENT, "type", "array"),))
     children: list[Condition] = []
     for child in condition.children:
         if isinstance(child, Node):
@@ -284,10 +288,10 @@ def _without_descent(condition: Node) -> Node:
         elif child.operator == "in":
             arrays = [value for value in child.operand if isinstance(value, list)]
             scalars = [value for value in child.operand if not isinstance(value, list)]
-            among: Condition = Node("and", (Leaf(ELEMENT, "in", scalars), no_array))
+            among: Condition = Node("and", (Leaf(ELEMENT, "in", scalars), _NO_ARRAY))
             children.append(Node("or", (among, Leaf(ELEMENT, "in", arrays))) if arrays else among)
         elif child.operator in RANGES | {"regex"} or (child.operator == "eq" and not isinstance(child.operand, list)):
-            children.append(Node("and", (child, no_array)))
+            children.append(Node("and", (child, _NO_ARRAY)))
         else:
             children.append(child)
     return Node(condition.kind, tuple(children))
@@ -347,9 +351,7 @@ def to_mongomock(condition: Condition) -> dict[str, Any]:
     """Criteria for mongomock that mean what the tree means."""
     if isinstance(condition, Node):
         clauses = [to_mongomock(child) for child in condition.children]
-        if condition.kind == "and" and len(clauses) < 2:
-            return clauses[0] if clauses else {}
-        return {f"${condition.kind}": clauses}
+        return _joined(clauses) if condition.kind == "and" else {f"${condition.kind}": clauses}
     field, operator, operand = condition.field, condition.operator, condition.operand
     if operator == "eq":
         return {field: _exact(operand)}
@@ -358,6 +360,18 @@ def to_mongomock(condition: Condition) -> dict[str, Any]:
     if operator in RANGES:
         return {field: {operator: operand}}
     return {field: {f"${operator}": _exact(operand) if operator == "in" else operand}}
+
+
+def _joined(clauses: list[dict[str, Any]]) -> dict[str, Any]:
+    """All clauses as one dict where their fields differ, since mongomock is slow at nested ``$and``."""
+    joined: dict[str, Any] = {}
+    others = []
+    for clause in clauses:
+        if joined.keys().isdisjoint(clause):
+            joined.update(clause)
+        else:
+            others.append(clause)
+    return {"$and": [joined, *others]} if others else joined
 
 
 def matcher(condition: Node) -> Callable[[dict[str, Any]], bool]:

@@ -16,6 +16,17 @@ DOC_TYPE = "InterfaceDoc"
 KEY = "interface_id"
 FAILED = "failed"
 SUCCESSFUL = "successful"
+_SOURCE_INDEXES = ("uuid", "output.doc_type")
+_TARGET_INDEXES = (
+    KEY,
+    "state",
+    "film_formula",
+    "substrate_formula",
+    "system_id",
+    "method_id",
+    "conductance.temperature",
+    "conductance.value",
+)
 _CONTENT_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -90,21 +101,7 @@ class InterfaceBuilder(Builder):
 
     def ensure_indexes(self) -> None:
         """Index the fields that the builder and queries use; a store that cannot is slower, not wrong."""
-        for store, fields in (
-            (self._outputs, ("uuid", "output.doc_type")),
-            (
-                self.target,
-                (
-                    KEY,
-                    "state",
-                    "film_formula",
-                    "substrate_formula",
-                    "system_id",
-                    "method_id",
-                    "conductance.temperature",
-                ),
-            ),
-        ):
+        for store, fields in ((self._outputs, _SOURCE_INDEXES), (self.target, _TARGET_INDEXES)):
             for field in fields:
                 if not store.ensure_index(field):
                     self.logger.warning("no index on %r of %s: queries will be slow", field, store.name)

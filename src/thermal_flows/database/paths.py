@@ -77,10 +77,6 @@ class Found:
     """The values, :data:`MISSING` among them; arrays at the end of the path are one value."""
     through_array: bool = False
     """Whether an array lies on the path or at its end."""
-    nested_array: bool = False
-    """Whether an array on the path holds an array, which paths do not enter."""
-    dead_end: bool = False
-    """Whether the path ends early at something that is neither an object nor an array."""
 
 
 def look_up(document: Any, parts: tuple[str, ...]) -> Found:
@@ -103,7 +99,6 @@ def _walk(node: Any, parts: tuple[str, ...], depth: int, found: Found) -> None:
     elif isinstance(node, list):
         found.through_array = True
         if part.isdigit():
-            found.nested_array = found.nested_array or any(isinstance(item, list) for item in node)
             if int(part) < len(node):
                 _walk(node[int(part)], parts, depth + 1, found)
             return
@@ -111,10 +106,7 @@ def _walk(node: Any, parts: tuple[str, ...], depth: int, found: Found) -> None:
             if isinstance(item, dict) and part in item:
                 _walk(item[part], parts, depth + 1, found)
             else:
-                found.nested_array = found.nested_array or isinstance(item, list)
                 found.values.append(MISSING)
-    else:
-        found.dead_end = True
 
 
 def scalar_entry(value: Any) -> Entry | None:
@@ -163,13 +155,9 @@ def index_entries(document: dict[str, Any], parts: tuple[str, ...]) -> set[Entry
             entries.update(scalar_entry(item) or (NOT_SCALAR, 0) for item in value)
         else:
             entries.add(scalar_entry(value) or (NOT_SCALAR, 0))
-    if found.nested_array:
-        entries.add((NOT_SCALAR, 0))
     if found.through_array:
         entries.add((IN_ARRAY, 0))
-    if found.dead_end or not entries:
-        entries.add((NULL, 0))
-    return entries
+    return entries or {(NULL, 0)}
 
 
 def comparison_key(value: Any) -> tuple[int, Any]:

@@ -16,7 +16,9 @@ from thermal_flows.database.paths import IN_ARRAY, NOT_SCALAR, NULL, scalar_entr
 from thermal_flows.database.values import encode_id
 
 _CHUNK = 400
+# SQLite allows 32,766 parameters and 500 joined SELECTs by default; beyond, documents are read and tested
 _MOST_VALUES = 20_000
+_MOST_SELECTS = 400
 _LOWER = frozenset({"$gt", "$gte"})
 _SIGN = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
@@ -59,19 +61,25 @@ class Planner:
 
     def plan(self, condition: Condition) -> Candidates | None:
         """Candidates for a condition, or None if the index table does not narrow them down."""
+        plan = self._plan(condition)
+        if plan is not None and (len(plan.parameters) > _MOST_VALUES or plan.sql.count("SELECT") > _MOST_SELECTS):
+            return None
+        return plan
+
+    def _plan(self, condition: Condition) -> Candidates | None:
         if isinstance(condition, Leaf):
             return self._leaf(condition)
         if condition.kind == "nor":
             return None
         if condition.kind == "or":
-            parts = [self.plan(child) for child in condition.children]
+            parts = [self._plan(child) for child in condition.children]
             known = [part for part in parts if part is not None]
             return _combine("UNION", known, exact=True) if len(known) == len(parts) else None
         return self._all(_flat(condition))
 
     def _all(self, conditions: list[Condition]) -> Candidates | None:
         ranges, others = self._merge_ranges(conditions)
-        parts = [*ranges, *(self.plan(condition) for condition in others)]
+        parts = [*ranges, *(self._plan(condition) for condition in others)]
         known = [part for part in parts if part is not None]
         return _combine("INTERSECT", known, exact=len(known) == len(parts)) if known else None
 
@@ -128,8 +136,6 @@ class Planner:
         return Candidates(f"SELECT id FROM {self.documents} WHERE _id IN ({marks})", encoded, True)
 
     def _any_of(self, leaf: Leaf) -> Candidates | None:
-        if len(leaf.operand) > _MOST_VALUES:
-            return None
         by_type: dict[int, list[Any]] = {}
         for value in leaf.operand:
             entry = scalar_entry(value)
@@ -161,8 +167,7 @@ class Planner:
                 field = f"{leaf.field}.{condition.field}"
             plan = self._leaf(Leaf(field, condition.operator, condition.operand))
             if plan is not None:
-                nested = self._select(field, NOT_SCALAR, "1", (), exact=False)
-                parts.append(_combine("UNION", [plan, nested], exact=False))
+                parts.append(plan)
         return _combine("INTERSECT", parts, exact=False) if parts else None
 
     def _select(self, field: str, kind: int, condition: str, values: tuple[Any, ...], exact: bool) -> Candidates:

@@ -52,7 +52,8 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    _spoiled.update(file.identity for file in list(_files) if file.in_use)
+    _spoiled.update(_identify(file.path) for file in list(_files) if file.in_use)
+    _spoiled.discard(None)
     _gate.release()
 
 
@@ -188,13 +189,7 @@ class SQLiteFile:
                 f"this process was forked while another thread was using {self.path}; start it with multiprocessing's "
                 "'spawn' or 'forkserver' method"
             )
-        if self.identity is None:
-            return
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            status = None
-        if status is None or (status.st_dev, status.st_ino) != self.identity:
+        if self.identity is not None and self.identity != _identify(self.path):
             raise DatabaseFileError(
                 f"{self.path} was deleted or replaced while it was open; close the store and connect again"
             )
@@ -206,22 +201,18 @@ class SQLiteFile:
 
     def _connect(self) -> sqlite3.Connection:
         exists = self._check_access()
+        connection = None
         try:
             connection = self._open_connection(exists)
-            try:
-                self._prepare(connection)
-            except BaseException:
+            self._prepare(connection)
+            self.identity = self.identity or _identify(self.path)
+            self._check_identity()
+        except BaseException:
+            if connection is not None:
                 connection.close()
-                raise
-        except BaseException as error:
             if not exists:
                 self._remove_if_empty()
-            if isinstance(error, sqlite3.Error):
-                raise DatabaseFileError(self._explain(error)) from error
             raise
-        status = self.path.stat()
-        self.identity = (status.st_dev, status.st_ino)
-        self._check_identity()
         return connection
 
     def _open_connection(self, exists: bool) -> sqlite3.Connection:
@@ -343,6 +334,15 @@ class SQLiteFile:
         if "malformed" in text:
             return f"{self.path} is damaged: {text}; restore a copy, or try the recover command of the sqlite3 program"
         return f"SQLite failed on {self.path}: {text}"
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """What tells the file at a path from another one there later; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _may(path: Path, mode: int) -> bool:

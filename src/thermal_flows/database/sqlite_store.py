@@ -183,6 +183,15 @@ class SQLiteStore(Store):
         project = projector(properties)
         return map(project, reader.documents(skip, limit))
 
+    def query_one(
+        self,
+        criteria: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | list[str] | None = None,
+        sort: Mapping[str, Sort | int] | None = None,
+    ) -> Document | None:
+        """First document that matches, or None; arguments and errors as in :meth:`query`."""
+        return next(self.query(criteria, properties, sort, limit=1), None)
+
     def update(self, docs: list[Document] | Document, key: list[str] | str | None = None) -> None:
         """Write documents, each over the one with the same key or as a new one; all of them or none.
 

@@ -132,9 +132,12 @@ def _analytic(atoms: Atoms, calculator: Calculator, rows: NDArray[np.intp]) -> N
 def _checked_step(
     atoms: Atoms, calculator: Calculator, rows: NDArray[np.intp], tolerance: float
 ) -> tuple[float, float]:
-    """The step whose rows change least on halving, and that change, from one atom of every element."""
-    _, first = np.unique(atoms.numbers[rows], return_index=True)
-    probes = rows[np.sort(first)]
+    """The step whose rows change least on halving, and that change, from one atom of every element.
+
+    Of each element the middle one of the rows is taken: in a device that is the one next to the interface.
+    """
+    numbers = atoms.numbers[rows]
+    probes = rows[[int(at[len(at) // 2]) for at in (np.flatnonzero(numbers == z) for z in np.unique(numbers))]]
     tried, best, scale = [], (STEPS[1], np.inf), 0.0
     coarse = _finite_differences(atoms, calculator, probes, STEPS[0], None)
     for step, half in pairwise(STEPS):

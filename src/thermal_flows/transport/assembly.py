@@ -217,10 +217,12 @@ def _outer_layers(
             blind = np.full(len(junction), layer.masses[0])
             alike = replace(layer, masses=np.full(layer.n_atoms, layer.masses[0]))
             atoms, _, _ = _outer_layers(junction, alike, mine, limits, tolerance, side, blind)
-            raise JunctionError(
-                f"the junction's atoms on sites of the {side} lead have masses {np.unique(masses[atoms]).tolist()} amu, the "
-                f"lead's {np.unique(layer.masses).tolist()} amu: give all calculations the same masses"
-            )
+            found, wanted = np.unique(masses[atoms]).tolist(), np.unique(layer.masses).tolist()
+            if found != wanted:
+                raise JunctionError(
+                    f"the junction's atoms on sites of the {side} lead have masses {found} amu, the lead's {wanted} amu: give "
+                    "all calculations the same masses"
+                )
         raise JunctionError(
             f"no two whole principal layers of the {side} lead (thickness {layer.cell[2, 2]:.3g} A each) lie between z = "
             f"{limits[0]:.3g} and {limits[1]:.3g} A of the junction within {tolerance:g} A of their lattice sites: use a longer "

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 import scipy.linalg
@@ -25,6 +26,8 @@ _SHIFT = -0.4142135
 _CLUSTER = 3e-8
 _NEAR_CIRCLE = 1e-6
 _PARALLEL = 1e-5
+
+# the paired route of real blocks hands over to single eigenvectors beyond these
 _SPENT = 1e-14
 _DOUBT = 3e-3
 _CANCELLED = 1e-4
@@ -246,7 +249,7 @@ def _isotropic_basis(N: NDArray[np.float64]) -> NDArray[np.float64]:
     """Isotropic orthonormal bases (nw, 2 r, r) of invariant spaces of skew-Hamiltonian N (nw, 2 r, 2 r), by Arnoldi's method."""
     nw, size, _ = N.shape
     r = size // 2
-    fresh = np.random.default_rng(0).standard_normal((r, size, 1))
+    fresh, mixing = _random_vectors(r)
     rows = np.empty((nw, r, 2, size))  # v and J v in turn
     w = np.broadcast_to(fresh[0], (nw, size, 1))
     for k in range(r):
@@ -261,8 +264,14 @@ def _isotropic_basis(N: NDArray[np.float64]) -> NDArray[np.float64]:
         rows[:, k, 1, :r], rows[:, k, 1, r:] = w[:, r:, 0], -w[:, :r, 0]
         w = N @ w
     # V^T N V is now graded, and LAPACK's balancing would spoil it: mix the vectors
-    mixing = np.linalg.qr(fresh[:, :r, 0])[0]
     return (mixing @ rows[:, :, 0]).swapaxes(1, 2)
+
+
+@cache
+def _random_vectors(r: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same random column vectors (r, 2 r, 1) and orthogonal matrix (r, r) for every call."""
+    fresh = np.random.default_rng(0).standard_normal((r, 2 * r, 1))
+    return fresh, np.linalg.qr(fresh[:, :r, 0])[0]
 
 
 def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:

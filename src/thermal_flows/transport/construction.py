@@ -231,6 +231,11 @@ def construct_junction(
                     if settings.cutoff is not None
                     else ""
                 )
+                + (
+                    f"find less noisy forces (finite differences change by {device.step_error:.2e} eV/A^2 with the step), "
+                    if (device.step_error or 0.0) > settings.mismatch_tolerance
+                    else ""
+                )
                 + "or check the potential's range and smoothness"
             )
         n_units = (

@@ -224,7 +224,7 @@ class Junction:
                 parts[name] = PairForceConstants(*(np.asarray(arrays[f"{letter}_{key}"]) for key in _ARRAYS))
             except (ForceConstantsError, ValueError, TypeError) as error:
                 raise JunctionError(f"{source}: {name}: {error}") from error
-        return cls(**parts)
+        return cls(parts["left"], parts["right"], parts["device"])
 
     def to_npz(self, path: str | Path) -> Path:
         """Write the junction to a compressed numpy file; returns the path written."""

@@ -175,7 +175,7 @@ def frequency_grid(
             raise TransportError(f"n_frequencies must be a positive whole number, got {n_frequencies!r}")
         top = min(junction.top_frequencies)
         step = top / int(n_frequencies)
-        return FrequencyGrid((np.arange(int(n_frequencies)) + 0.5) * step, np.full(int(n_frequencies), step))
+        return FrequencyGrid(np.arange(0.5, int(n_frequencies)) * step, np.full(int(n_frequencies), step))
     grid = np.atleast_1d(np.asarray(frequencies, dtype=float))
     if grid.ndim != 1 or len(grid) == 0 or not np.all(np.isfinite(grid)) or np.any(grid <= 0):
         raise TransportError("frequencies must be a list of positive numbers, in THz")
