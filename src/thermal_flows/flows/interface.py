@@ -14,7 +14,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from thermal_flows.jobs import CrystalRelaxMaker, JunctionImportMaker, JunctionMaker, TransmissionMaker
 from thermal_flows.potentials import resolve_potential
 from thermal_flows.structures import StructureError, build_interface
-from thermal_flows.transport import Junction
+from thermal_flows.transport import Junction, JunctionError
 
 STRAIN_SLACK = 0.03
 """Strain of the crystals as given may exceed the limit by this before `make` refuses: relaxation changes it."""
@@ -156,7 +156,12 @@ class InterfaceTransmissionMaker(Maker):
         return Flow([*jobs, junction, transmission], output=transmission.output, name=f"{pair} {self.name}")
 
     def make_from_junction(
-        self, junction: Junction | str | Path, substrate_formula: str, film_formula: str, label: str | None = None
+        self,
+        junction: Junction | str | Path,
+        substrate_formula: str,
+        film_formula: str,
+        label: str | None = None,
+        mismatch_tolerance: float = 1e-3,
     ) -> Flow:
         """A flow from a finished junction to an :class:`~thermal_flows.schemas.InterfaceDoc`.
 
@@ -168,6 +173,9 @@ class InterfaceTransmissionMaker(Maker):
             Reduced formulas of the left and right lead.
         label : str, optional
             Name of the pair with its planes.
+        mismatch_tolerance : float
+            Largest accepted difference between the device's outer layers and the leads, eV/Angstrom^2. Energy is conserved
+            across any seam, so that nothing else would show a device that is labelled or ordered unlike its leads.
 
         Returns
         -------
@@ -176,12 +184,19 @@ class InterfaceTransmissionMaker(Maker):
         Raises
         ------
         JunctionError
-            If the file does not hold a junction.
+            If the file does not hold a junction, or the device's outer layers differ from the leads.
         UnstableLeadError
             If a lead has imaginary frequencies.
         """
         live = junction if isinstance(junction, Junction) else Junction.from_npz(junction)
         live.top_frequencies  # noqa: B018 - refuses unstable leads before anything is submitted
+        mismatch = live.block_mismatch()
+        if max(mismatch) > mismatch_tolerance:
+            raise JunctionError(
+                f"the outer layers of the device differ from the leads by {mismatch[0]:.2e} (left) and {mismatch[1]:.2e} (right) "
+                f"eV/A^2, {mismatch_tolerance:g} allowed: give its atoms in the order and in-plane cells of the leads' atoms, make "
+                "the device longer, or accept the seam with a larger mismatch_tolerance"
+            )
         arrays = {name: values.tolist() for name, values in live.to_arrays().items()}
         imported = JunctionImportMaker().make(arrays, substrate_formula, film_formula, label)
         transmission = self.transmission_maker.make(imported.output)

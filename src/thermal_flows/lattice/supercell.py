@@ -182,6 +182,12 @@ def with_sum_rule(
     pairs : PairForceConstants
     correction : float
         Largest change of a self term, eV/Angstrom^2: the sum-rule error before the correction.
+
+    Notes
+    -----
+    A self term is symmetric. An antisymmetric part of the sum over the other atoms (zero for exact force constants, of the size
+    of their asymmetry for those from two-point differences) stays; it costs a translation no energy, and
+    :meth:`PairForceConstants.sum_rule_error` shows it.
     """
     table = pairs.pairs()
     total = np.zeros((pairs.n_atoms, 3, 3)) if outside is None else outside.copy()

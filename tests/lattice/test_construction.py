@@ -1,0 +1,175 @@
+"""From two crystals and a potential to a junction: planes, lengths, potentials, and what cannot be built."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from thermal_flows.lattice import ForceConstantsError
+from thermal_flows.potentials.relaxation import RelaxationError
+from thermal_flows.structures import build_interface
+from thermal_flows.transport import ConstructionSettings, JunctionError, UnstableLeadError
+from thermal_flows.transport.construction import construct_junction
+
+from .systems import EMT, SW, TERSOFF, ImpreciseCalculator, calculator, construction, solved, structure
+
+
+@pytest.mark.parametrize(
+    ("miller", "termination"), [((0, 0, 1), 0), ((1, 1, 1), 0), ((1, 1, 1), 1), ((1, 1, 0), 0)], ids=str
+)
+def test_silicon_germanium_on_several_planes(miller, termination):
+    """Oblique stacking units for (111) and (110)."""
+    built = construction("Si", "Ge", TERSOFF, miller, termination)
+    assert max(built.assembly.mismatch) <= 1e-5
+    assert built.history[-1][2:] == built.assembly.mismatch
+    junction = built.assembly.junction
+    assert (miller != (0, 0, 1)) == (np.abs(junction.left.cell[2, :2]).max() > 1e-6)
+    assert junction.sum_rule_error() < 1e-10
+    spectrum = solved(junction, (4, 4), 30)
+    assert spectrum.checks.conservation_over_bound < 1
+    assert spectrum.checks.reciprocity_over_bound < 1
+    assert spectrum.checks.excess < 1e-9
+    # the plane matters by some ten per cent, the strain of germanium by less
+    assert 250 < spectrum.conductance(300)[0] < 420
+    for part in built.relaxations.values():
+        assert part.max_stress < 1e-4
+        assert part.residual_shear < 1e-4
+
+
+def test_a_film_that_shears_under_strain_matches_its_lead():
+    """Germanium strained on (113) is sheared; had its third vector been kept, 6e-2 eV/A^2 of mismatch would stay for ever."""
+    interface = build_interface(
+        structure("Si", TERSOFF), structure("Ge", TERSOFF), substrate_miller=(1, 1, 3), film_miller=(1, 1, 3)
+    )
+    settings = ConstructionSettings(fmax=1e-6, max_lengthenings=1, mismatch_tolerance=1.0)
+    short = construct_junction(interface, calculator(TERSOFF), settings)
+    assert max(short.assembly.mismatch) < 1e-3
+    assert np.abs(short.interface.film.cell[2] - interface.film.cell[2])[:2].max() > 0.01
+
+
+def test_the_length_of_the_device_does_not_matter():
+    short, long_ = construction("Si", "Ge"), construction("Si", "Ge", extra_layers=1)
+    assert long_.assembly.junction.device.n_atoms >= short.assembly.junction.device.n_atoms + 4
+    one, two = (solved(b.assembly.junction, (4, 4), 30) for b in (short, long_))
+    np.testing.assert_array_equal(one.modes_left, two.modes_left)
+    np.testing.assert_allclose(two.conductance([50, 300]), one.conductance([50, 300]), rtol=1e-6)
+
+
+def test_finite_differences_change_nothing():
+    analytic, numeric = construction("Si", "Ge"), construction("Si", "Ge", hessian="finite_differences")
+    assert (analytic.hessian_method, numeric.hessian_method) == ("analytic", "finite_differences")
+    assert numeric.step in (0.01, 0.005)
+    one, two = (solved(b.assembly.junction, (4, 4), 30) for b in (analytic, numeric))
+    np.testing.assert_allclose(two.conductance([50, 300]), one.conductance([50, 300]), rtol=1e-6)
+
+
+def test_a_tolerance_out_of_reach_says_by_how_much_it_fails():
+    interface = build_interface(structure("Si", TERSOFF), structure("Ge", TERSOFF))
+    settings = ConstructionSettings(mismatch_tolerance=1e-13, max_lengthenings=1)
+    with pytest.raises(
+        JunctionError,
+        match=r"differ from the leads by \d\.\d\de-\d\d \(left\) and \d\.\d\de-\d\d \(right\) eV/A\^2 after 2 lengths, 1e-13 "
+        r"allowed \(7 \+ 7 units: \d\.\d\de-\d\d, \d\.\d\de-\d\d; 9 \+ 9 units: .*Tighten fmax",
+    ):
+        construct_junction(interface, calculator(TERSOFF), settings)
+
+
+def test_noise_too_large_for_the_comparison_is_named():
+    interface = build_interface(structure("Si", SW), structure("Si", SW))
+    noisy = ImpreciseCalculator(calculator(SW), decimals=5)
+    settings = ConstructionSettings(fmax=1e-4, max_lengthenings=0)
+    with pytest.raises(JunctionError, match=r"find less noisy forces \(finite differences change by \d\.\d\de-0[34]"):
+        construct_junction(interface, noisy, settings)
+
+
+def test_copper_nickel_with_a_cutoff():
+    """Effective medium theory truncated at the second neighbours: a rough but valid junction of two metals."""
+    built = construction("Cu", "Ni", EMT, cutoff=4.0)
+    assert built.hessian_method == "finite_differences"
+    assert max(built.assembly.mismatch) < 1e-5
+    assert built.neglected > 1e-3
+    assert np.linalg.norm(built.assembly.junction.device.vectors, axis=1).max() < 4.01
+    assert built.assembly.junction.sum_rule_error() < 1e-10
+    spectrum = solved(built.assembly.junction, (6, 6), 40)
+    assert spectrum.checks.conservation_over_bound < 1
+    # 1034 with the whole range, see below
+    assert spectrum.conductance(300)[0] == pytest.approx(992, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_copper_nickel_with_the_whole_range():
+    built = construction("Cu", "Ni", EMT)
+    assert max(built.assembly.mismatch) < 1e-5
+    assert built.neglected < 1e-5
+    spectrum = solved(built.assembly.junction, (6, 6), 40)
+    assert spectrum.conductance(300)[0] == pytest.approx(1034, rel=2e-3)
+
+
+def test_lead_ranges_that_differ_are_no_mismatch():
+    """With a loose tolerance each crystal has its own range; what one has beyond its own is neglected, not held against it."""
+    built = construction("Cu", "Ni", EMT, range_tolerance=3e-2)
+    assert built.substrate.cutoff != built.film.cutoff
+    assert max(built.assembly.mismatch) < 1e-3
+    assert built.neglected <= 3e-2
+
+
+# -- what cannot be built
+
+
+def bcc(symbol: str, a: float) -> Structure:
+    return Structure(Lattice.cubic(a), [symbol] * 2, [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def test_an_unstable_crystal_is_reported_with_its_wave_vector():
+    """Copper is not stable as a body-centred crystal."""
+    interface = build_interface(bcc("Cu", 2.87), bcc("Cu", 2.87))
+    with pytest.raises(
+        UnstableLeadError,
+        match=r"the substrate \(Cu\) is unstable .* frequency -\d\.\d+ THz .* at q = \(0\.5, 0\.5, 0\) of",
+    ):
+        construct_junction(interface, calculator(EMT), ConstructionSettings(cutoff=4.0))
+
+
+def test_an_interface_at_a_saddle_point_is_refused():
+    """Half of silicon shifted until its atoms face each other: symmetry holds it there, and nothing else."""
+    interface = build_interface(structure("Si", SW), structure("Si", SW), shift=(0.5, 0.0))
+    with pytest.raises(
+        JunctionError, match=r"interface is not at a minimum of the energy: frequency -\d.*Try another shift"
+    ):
+        construct_junction(interface, calculator(SW), ConstructionSettings(fmax=1e-5))
+
+
+def test_a_relaxation_that_does_not_converge():
+    interface = build_interface(structure("Si", TERSOFF), structure("Ge", TERSOFF))
+    with pytest.raises(RelaxationError, match="did not converge: largest force"):
+        construct_junction(interface, calculator(TERSOFF), ConstructionSettings(max_relaxation_steps=2))
+
+
+@pytest.mark.parametrize(
+    ("max_atoms", "error", "message"),
+    [
+        (50, ForceConstantsError, "beyond the largest supercell allowed.*max_atoms is 50"),
+        (130, JunctionError, "need a supercell of 252 atoms.*more than max_atoms = 130: raise it, or give a cutoff"),
+    ],
+)
+def test_supercells_too_large(max_atoms, error, message):
+    interface = build_interface(structure("Si", SW), structure("Si", SW))
+    with pytest.raises(error, match=message):
+        construct_junction(interface, calculator(SW), ConstructionSettings(max_atoms=max_atoms))
+
+
+def test_stages_are_reported_and_progress_ends():
+    stages, steps = [], []
+    settings = ConstructionSettings(hessian="finite_differences", step=0.01, cutoff=2.6)
+    interface = build_interface(structure("Si", SW), structure("Si", SW))
+    construct_junction(
+        interface,
+        calculator(SW),
+        dataclasses.replace(settings, mismatch_tolerance=1.0),
+        report=stages.append,
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert [s.split(" of ")[0] for s in stages if "force constants" in s] == ["force constants"] * 3
+    assert steps[-1][0] == steps[-1][1]
+    assert all(done <= total for done, total in steps)
