@@ -28,13 +28,15 @@ from . import strategies
 EXAMPLES = int(os.environ.get("THERMAL_FLOWS_TEST_EXAMPLES", "200"))
 INDEXES = ["a", "a.b", "b", "b.a", "rank", "n", "x", "list", "inner.x", "items.x", "items.y", "d", "t"]
 _numbers = count()
+_kept_open: dict[Path, SQLiteStore] = {}
 indexed = st.lists(st.sampled_from(INDEXES), unique=True)
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name, SQLiteStore(Path(name) / "stores.db", "open_all_the_time"):
+    with tempfile.TemporaryDirectory() as name:
         yield Path(name)
+    _kept_open.clear()
 
 
 @contextmanager
@@ -43,7 +45,12 @@ def filled_stores(
 ) -> Iterator[tuple[SQLiteStore, MemoryStore]]:
     """Both stores with the same documents; half of the indexes exist before, half come after."""
     docs = [{**doc, "task_id": number, "_id": ObjectId(f"{number:024x}")} for number, doc in enumerate(docs)]
-    sqlite = SQLiteStore(folder / "stores.db", f"docs{next(_numbers)}")
+    number = next(_numbers)
+    path = folder / f"stores{number // 50}.db"  # neither a new file each time nor thousands of tables in one is fast
+    if path not in _kept_open:
+        _kept_open[path] = SQLiteStore(path, "kept_open")
+        _kept_open[path].connect()
+    sqlite = SQLiteStore(path, f"docs{number}")
     memory = MemoryStore()
     memory.connect()
     for field in indexes[::2]:

@@ -135,10 +135,8 @@ def test_symmetrised_and_sum_rule_are_exact_and_do_nothing_twice(seed):
     np.testing.assert_allclose(after, 0.5 * (before + before.conj().transpose(0, 2, 1)), atol=1e-12)
     ruled, _ = with_sum_rule(once)
     scale = np.abs(ruled.phi).sum()
-    # only the symmetric part of a self term can be chosen
-    total = np.zeros((pairs.n_atoms, 3, 3))
-    np.add.at(total, ruled.i, ruled.phi)
-    np.testing.assert_allclose(total, -total.transpose(0, 2, 1), atol=1e-13 * scale)
+    assert ruled.asymmetry() < 1e-13 * scale
+    assert ruled.sum_rule_error() < 1e-13 * scale
     again, correction = with_sum_rule(symmetrised(ruled))
     assert correction < 1e-13 * scale
     np.testing.assert_allclose(again.dynamical_matrices(Q), ruled.dynamical_matrices(Q), atol=1e-13 * scale)

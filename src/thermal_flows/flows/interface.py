@@ -194,7 +194,7 @@ class InterfaceTransmissionMaker(Maker):
         if max(mismatch) > mismatch_tolerance:
             raise JunctionError(
                 f"the outer layers of the device differ from the leads by {mismatch[0]:.2e} (left) and {mismatch[1]:.2e} (right) "
-                f"eV/A^2, {mismatch_tolerance:g} allowed: give its atoms in the order and in-plane cells of the leads' atoms, make "
+                f"eV/A^2, {mismatch_tolerance:g} allowed: give its atoms in the order and in-plane cells of the leads', make "
                 "the device longer, or accept the seam with a larger mismatch_tolerance"
             )
         arrays = {name: values.tolist() for name, values in live.to_arrays().items()}

@@ -166,9 +166,11 @@ def symmetrised(pairs: PairForceConstants) -> PairForceConstants:
 
 
 def with_sum_rule(
-    pairs: PairForceConstants, outside: NDArray[np.float64] | None = None
+    pairs: PairForceConstants,
+    outside: NDArray[np.float64] | None = None,
+    keep: NDArray[np.bool_] | None = None,
 ) -> tuple[PairForceConstants, float]:
-    """Reset the self terms so that every row sums to zero.
+    """Correct force constants so that every row sums to zero.
 
     Parameters
     ----------
@@ -176,31 +178,65 @@ def with_sum_rule(
         Symmetric.
     outside : numpy.ndarray, shape (n, 3, 3), optional
         Sum of each atom's force constants with atoms that are not in the list (the leads of a device).
+    keep : numpy.ndarray of bool, shape (n,), optional
+        Atoms whose couplings to others must not change (the outer layers of a device).
 
     Returns
     -------
     pairs : PairForceConstants
+        Symmetric still.
     correction : float
-        Largest change of a self term, eV/Angstrom^2: the sum-rule error before the correction.
+        Largest change of a force constant, eV/Angstrom^2: the sum-rule error before the correction.
 
     Notes
     -----
-    A self term is symmetric. An antisymmetric part of the sum over the other atoms (zero for exact force constants, of the size
-    of their asymmetry for those from two-point differences) stays; it costs a translation no energy, and
-    :meth:`PairForceConstants.sum_rule_error` shows it.
+    A self term, which is symmetric, takes up the symmetric part of the sum over the other atoms. The antisymmetric part, zero
+    for exact force constants, is moved along the couplings, in proportion to their strength, to where it is cancelled: phi_ij
+    gains w_ij (p_i - p_j) with antisymmetric matrices p_i that solve a Laplace equation. That leaves all symmetric. Its mean,
+    if any, cannot be removed and stays.
     """
     table = pairs.pairs()
     total = np.zeros((pairs.n_atoms, 3, 3)) if outside is None else outside.copy()
     for (i, j, a, b, c), phi in table.items():
         if not (i == j and (a, b, c) == (0, 0, 0)):
             total[i] += phi
+    moved = _antisymmetric_flow(table, 0.5 * (total - total.transpose(0, 2, 1)), keep)
     correction = 0.0
+    for key, change in moved.items():
+        table[key] = table[key] + change
+        correction = max(correction, float(np.abs(change).max()))
     for i in range(pairs.n_atoms):
         key = (i, i, 0, 0, 0)
         new = -0.5 * (total[i] + total[i].T)
         correction = max(correction, float(np.abs(new - table.get(key, np.zeros((3, 3)))).max()))
         table[key] = new
     return from_table(pairs, table), correction
+
+
+def _antisymmetric_flow(
+    table: dict[tuple[int, int, int, int, int], NDArray[np.float64]],
+    excess: NDArray[np.float64],
+    keep: NDArray[np.bool_] | None,
+) -> dict[tuple[int, int, int, int, int], NDArray[np.float64]]:
+    """Antisymmetric changes of couplings between different atoms whose sum over each row is minus ``excess``."""
+    n = len(excess)
+    kept = np.zeros(n, dtype=bool) if keep is None else keep
+    edges = {
+        key: float(np.linalg.norm(phi))
+        for key, phi in table.items()
+        if key[0] != key[1] and not (kept[key[0]] or kept[key[1]])
+    }
+    if not edges or not np.any(excess[~kept]):
+        return {}
+    laplacian = np.zeros((n, n))
+    for (i, j, *_), weight in edges.items():
+        laplacian[i, i] += weight
+        laplacian[i, j] -= weight
+    potential = np.zeros((n, 3, 3))
+    free = np.flatnonzero(~kept)
+    solution = np.linalg.lstsq(laplacian[np.ix_(free, free)], excess[free].reshape(-1, 9), rcond=1e-12)[0]
+    potential[free] = -solution.reshape(-1, 3, 3)
+    return {key: weight * (potential[key[0]] - potential[key[1]]) for key, weight in edges.items()}
 
 
 def from_table(

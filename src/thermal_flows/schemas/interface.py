@@ -52,7 +52,7 @@ class JunctionChecks(Document):
     sum_rule: float = Field(
         description="Acoustic-sum-rule error of the stitched system after correction, eV/Angstrom^2."
     )
-    sum_rule_correction: float = Field(description="Largest change of a self term by the sum rule, eV/Angstrom^2.")
+    sum_rule_correction: float = Field(description="Largest change of a force constant by the sum rule, eV/Angstrom^2.")
     asymmetry: float = Field(description="Largest phi_ij - phi_ji^T before symmetrisation, eV/Angstrom^2.")
     neglected: float = Field(description="Largest force constant beyond the range, eV/Angstrom^2.")
     max_force: float | None = Field(

@@ -247,7 +247,7 @@ class Assembly:
     asymmetry : float
         Largest phi_ij - phi_ji^T of the device before symmetrisation, eV/Angstrom^2.
     sum_rule_correction : float
-        Largest change of a device self term by the sum rule of the stitched system, eV/Angstrom^2.
+        Largest change of a force constant of the device by the sum rule of the stitched system, eV/Angstrom^2.
     neglected : float
         Largest force constant of an outer layer beyond the range of its lead, eV/Angstrom^2.
     """
@@ -321,7 +321,8 @@ def assemble(
     down, up = left.R[:, 2] == -1, right.R[:, 2] == 1
     np.add.at(outside, left.i[down], left.phi[down])
     np.add.at(outside, last + right.i[up], right.phi[up])
-    device, correction = with_sum_rule(stitched, outside)
+    outer = (np.arange(n_d) < n_l) | (np.arange(n_d) >= last)
+    device, correction = with_sum_rule(stitched, outside, outer)
     return Assembly(Junction(left, right, device), mismatch, asymmetry, correction, neglected)
 
 

@@ -220,24 +220,10 @@ def construct_junction(
         history.append((*n_units, left, right))
         if max(left, right) <= settings.mismatch_tolerance:
             break
-        if len(history) > settings.max_lengthenings:
-            tried = "; ".join(f"{a} + {b} units: {x:.2e}, {y:.2e}" for a, b, x, y in history)
-            raise JunctionError(
-                f"the outer layers of the junction differ from the leads by {left:.2e} (left) and {right:.2e} (right) eV/A^2 "
-                f"after {len(history)} lengths, {settings.mismatch_tolerance:g} allowed ({tried}). Tighten fmax (now "
-                f"{settings.fmax:g} eV/A), allow more max_lengthenings, "
-                + (
-                    f"take a larger cutoff (up to {device.neglected:.2e} eV/A^2 lie beyond {settings.cutoff:g} A), "
-                    if settings.cutoff is not None
-                    else ""
-                )
-                + (
-                    f"find less noisy forces (finite differences change by {device.step_error:.2e} eV/A^2 with the step), "
-                    if (device.step_error or 0.0) > settings.mismatch_tolerance
-                    else ""
-                )
-                + "or check the potential's range and smoothness"
-            )
+        # exponential where it is relaxation; constant where it is noise, folding or a neglected tail
+        stalled = len(history) >= 3 and max(left, right) > 0.8 * max(history[-3][2:])
+        if stalled or len(history) > settings.max_lengthenings:
+            raise JunctionError(_difference_message(settings, history, device, stalled))
         n_units = (
             n_units[0]
             + (2 * _units_per_layer(interface.substrate, layers[0]) if left > settings.mismatch_tolerance else 0),
@@ -260,6 +246,31 @@ def construct_junction(
         step=device.step,
         step_error=device.step_error,
         history=history,
+    )
+
+
+def _difference_message(
+    settings: ConstructionSettings, history: list[tuple[int, int, float, float]], device: _Device, stalled: bool
+) -> str:
+    """By how much the device's outer layers fail to be the leads', and what may help."""
+    tried = "; ".join(f"{a} + {b} units: {x:.2e}, {y:.2e}" for a, b, x, y in history)
+    cures = [f"tighten fmax (now {settings.fmax:g} eV/A)"]
+    if not stalled:
+        cures.append("allow more max_lengthenings")
+    if settings.cutoff is not None:
+        cures.append(f"take a larger cutoff (up to {device.neglected:.2e} eV/A^2 lie beyond {settings.cutoff:g} A)")
+    elif settings.range_tolerance > settings.mismatch_tolerance:
+        cures.append(f"take a smaller range_tolerance (now {settings.range_tolerance:g} eV/A^2)")
+    if (device.step_error or 0.0) > settings.mismatch_tolerance:
+        cures.append(
+            f"find less noisy forces (finite differences change by {device.step_error:.2e} eV/A^2 with the step)"
+        )
+    left, right = history[-1][2:]
+    return (
+        f"the outer layers of the junction differ from the leads by {left:.2e} (left) and {right:.2e} (right) eV/A^2 after "
+        f"{len(history)} lengths, {settings.mismatch_tolerance:g} allowed ({tried})"
+        + (" and do not come closer any more" if stalled else "")
+        + f". You can {', '.join(cures)}, or check the potential's range and smoothness"
     )
 
 
