@@ -25,7 +25,7 @@ from thermal_flows.database.paths import MISSING, look_up, split_path
 
 from . import strategies
 
-EXAMPLES = int(os.environ.get("THERMAL_FLOWS_TEST_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("THERMAL_FLOWS_TEST_EXAMPLES", "300"))
 INDEXES = ["a", "a.b", "b", "b.a", "rank", "n", "x", "list", "inner.x", "items.x", "items.y", "d", "t"]
 _numbers = count()
 _kept_open: dict[Path, SQLiteStore] = {}

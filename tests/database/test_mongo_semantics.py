@@ -206,6 +206,13 @@ def test_null_behind_a_scalar(tmp_path: Path, parent: Any, matched: bool) -> Non
     assert store.count({"a.b": {"$ne": None}}) == int(not matched)
 
 
+def test_fields_named_like_array_positions(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "digits.db", "docs", indexes=["a.0"])
+    store.update([{"task_id": 1, "a": [{"x": 1}, {"0": 5}]}, {"task_id": 2, "a": [5]}, {"task_id": 3, "a": {"0": 5}}])
+    assert [doc["task_id"] for doc in store.query({"a": {"$elemMatch": {"0": 5}}})] == [1]
+    assert [doc["task_id"] for doc in store.query({"a.0": 5})] == [2, 3]
+
+
 @pytest.mark.parametrize(("criteria", "message"), REFUSED, ids=[str(criteria) for criteria, _ in REFUSED])
 def test_refused_before_anything_is_read(tmp_path: Path, criteria: Any, message: str) -> None:
     store = SQLiteStore(tmp_path / "refused.db", "docs")

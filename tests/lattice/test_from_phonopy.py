@@ -11,7 +11,7 @@ from thermal_flows.lattice import ForceConstantsError
 from thermal_flows.transport import JunctionError, junction_from_phonopy
 from thermal_flows.transport.construction import interface_height
 
-from .systems import SW, TERSOFF, construction, phonopy_of, solved
+from .systems import SW, TERSOFF, construction, oriented, phonopy_of, solved
 
 HEAVY = 2 * 28.0855
 
@@ -64,19 +64,20 @@ def test_isotopes():
 
 
 def test_atoms_in_any_order_and_the_bulk_cells_wrapped():
-    left, right, junction, z = three("Ge", TERSOFF)
-    atoms = construction("Si", "Ge").relaxations["junction"].atoms
+    left, right, junction, z = heavy()
+    built = construction("Si", "Si", SW)
+    atoms = built.relaxations["junction"].atoms
     order = np.random.default_rng(3).permutation(len(atoms))
-    shuffled = Atoms(numbers=atoms.numbers[order], positions=atoms.positions[order], cell=atoms.cell, pbc=True)
-    shuffled.positions[:, :2] += 0.4
+    masses = np.where(atoms.arrays["side"] == 1, HEAVY, 28.085)
+    shuffled = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, masses=masses, pbc=True)[order]
+    shuffled.positions += [0.4, -1.1, 0.1]
     shuffled.wrap()
-    unit = construction("Si", "Ge").interface.film.copy()
-    unit.positions[:, 2] += 1.0
+    unit = built.interface.film.copy()
+    unit.set_masses([HEAVY] * len(unit))
+    unit.positions[:, 2] += 0.9 * unit.cell[2, 2]
     unit.wrap()  # a plane comes out at the other end of the cell
     unit.positions[0] += 2 * np.array(unit.cell)[2]
-    found = junction_from_phonopy(
-        left, phonopy_of(unit, (3, 3, 3), TERSOFF), phonopy_of(shuffled, (3, 3, 1), TERSOFF), z
-    )
+    found = junction_from_phonopy(left, phonopy_of(unit, (3, 3, 3), SW), phonopy_of(shuffled, (3, 3, 1), SW), z + 0.1)
     expected = junction_from_phonopy(left, right, junction, z)
     np.testing.assert_allclose(
         solved(found.junction).conductance(300), solved(expected.junction).conductance(300), rtol=1e-6
@@ -111,7 +112,7 @@ def test_a_supercell_smaller_than_the_range():
 
 def test_a_bulk_crystal_on_another_in_plane_cell():
     left, _, junction, z = three("Ge", TERSOFF)
-    free = construction("Ge", "Ge").interface.film
+    free = oriented("Ge", TERSOFF, (0, 0, 1))
     with pytest.raises(JunctionError, match=r"a1 and a2 of the right crystal differ from the junction's by 0\.\d+ A"):
         junction_from_phonopy(left, phonopy_of(free, (3, 3, 3), TERSOFF), junction, z)
 

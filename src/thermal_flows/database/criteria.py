@@ -57,7 +57,6 @@ ELEMENT = ""
 """The field name that stands for an array element itself: mongomock's empty path."""
 
 _LONG_LIST = 8
-
 _TYPES = frozenset(name for name, test in TYPE_MAP.items() if test is not None)
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 
@@ -254,17 +253,12 @@ def _or_dead_end(field: str, null: Leaf) -> Condition:
     """A null also where the path ends early at a scalar: ``a.b`` is null in ``{"a": None}``."""
     if "." not in field:
         return null
-    parts = split_path(field)
-    dead_ends = [
-        Node(
-            "and",
-            (
-                Leaf(prefix, "exists", True),
-                Node("nor", (Leaf(prefix, "type", "object"), Leaf(prefix, "type", "array"))),
-            ),
-        )
-        for prefix in (".".join(parts[:depth]) for depth in range(1, len(parts)))
-    ]
+    parts = field.split(".")
+    dead_ends = []
+    for depth in range(1, len(parts)):
+        prefix = ".".join(parts[:depth])
+        goes_on = (Leaf(prefix, "type", "object"), Leaf(prefix, "type", "array"))
+        dead_ends.append(Node("and", (Leaf(prefix, "exists", True), Node("nor", goes_on))))
     return Node("or", (null, *dead_ends))
 
 

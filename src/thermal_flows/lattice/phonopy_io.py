@@ -155,5 +155,6 @@ def density_of_states(
     top = 1.02 * float(units.w2_to_thz(pairs.zone_extrema()[1]))
     phonon.run_mesh([mesh] * 3, is_gamma_center=True)
     phonon.run_total_dos(freq_min=0.0, freq_max=top, freq_pitch=top / (n_points - 1), use_tetrahedron_method=True)
-    result = phonon.get_total_dos_dict()
-    return np.asarray(result["frequency_points"]), np.asarray(result["total_dos"]) / pairs.n_atoms
+    result = phonon.total_dos
+    assert result is not None  # made by the line above
+    return np.asarray(result.frequency_points), np.asarray(result.dos) / pairs.n_atoms

@@ -280,7 +280,7 @@ def bulk_force_constants(
     unit: Atoms,
     calculator: Calculator,
     *,
-    radius: float = 6.0,
+    radius: float = 5.0,
     range_tolerance: float = RANGE_TOLERANCE,
     cutoff: float | None = None,
     method: str = "auto",

@@ -8,6 +8,9 @@ The state of a lead between two principal layers is ``x_n = (a_{n-1}, b_n)`` wit
 of size 2r, equivalent to ``[H10 - lambda (w2 - H00) + lambda^2 H01] u = 0`` of Ong and Zhang, Phys. Rev. B 91, 174302 (2015),
 also where H01 is singular. The energy flux of a state is the Hermitian form ``-2 Im(a^+ b)``: positive for a mode that
 carries energy to +z. Propagating modes are told from evanescent ones by their flux, never by a tolerance on |lambda| alone.
+
+Three routes, each for what the one before leaves: pairs lambda, 1/lambda of real blocks (half the eigenproblem), eigenvectors
+one by one, and ordered Schur forms for modes that coincide.
 """
 
 from __future__ import annotations
