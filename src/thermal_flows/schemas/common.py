@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from thermal_flows import units
 
@@ -69,6 +69,12 @@ class Provenance(Document):
         default_factory=lambda: datetime.now(UTC), description="When the document was made, UTC."
     )
 
+    @field_validator("created_at")
+    @classmethod
+    def _in_utc(cls, moment: datetime) -> datetime:
+        """Stores drop the time zone."""
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
 
 class ConductanceValue(Document):
     """One conductance, with what it means."""
@@ -88,7 +94,8 @@ class ConductanceValue(Document):
     method: str = Field(description="'mode_matching' or 'diffuse_mismatch'.")
     error: float | None = Field(
         description="Numerical error of G in MW/(m2 K): sum of the absolute changes when each setting under `convergence` is "
-        "coarsened. It says nothing about the potential or the harmonic approximation."
+        "coarsened (mesh and grid in two ways each, the larger change). It says nothing about the potential or the harmonic "
+        "approximation."
     )
 
 
