@@ -104,6 +104,12 @@ def test_unusable_solver_settings_fail_with_the_maker(options, message):
         InterfaceTransmissionMaker.from_potential("tersoff-si-ge", **options)
 
 
+def test_a_misspelt_setting_is_refused_before_the_forces(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("THERMAL_FLOWS_WORKERS", "2")
+    with pytest.raises(ValueError, match="unknown settings in the environment: THERMAL_FLOWS_WORKERS"):
+        coarse("sw-si").make(crystal("Si"), crystal("Si"))
+
+
 def test_unknown_options_are_errors():
     with pytest.raises(TypeError, match="n_omega"):
         InterfaceTransmissionMaker.from_potential("tersoff-si-ge", n_omega=100)

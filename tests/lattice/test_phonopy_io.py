@@ -14,6 +14,7 @@ from thermal_flows.lattice.supercell import symmetrised
 from .systems import EMT, SW, TERSOFF, bulk_constants, oriented, phonopy_of, relaxed, thz
 
 Q = np.random.default_rng(0).uniform(-1, 1, (12, 3))
+FCC = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
 CUBIC = bulk("Si", cubic=True, a=5.43)
 
 
@@ -63,7 +64,7 @@ def test_two_elements_and_masses_of_the_users():
 
 
 def test_force_constants_belong_to_the_unit_cell_whatever_the_primitive_cell():
-    phonon = phonopy_of(CUBIC, (2, 2, 2), SW, primitive="auto")
+    phonon = phonopy_of(CUBIC, (2, 2, 2), SW, primitive=FCC)
     pairs = from_phonopy(phonon)
     assert (len(phonon.primitive), pairs.n_atoms) == (2, 8)
     # modes of the primitive cell are among those of the unit cell, at the same Cartesian wave vector
@@ -75,8 +76,8 @@ def test_force_constants_belong_to_the_unit_cell_whatever_the_primitive_cell():
 
 
 def test_compact_force_constants():
-    full = phonopy_of(CUBIC, (2, 2, 2), SW, primitive="auto")
-    compact = Phonopy(full.unitcell, full.supercell_matrix, primitive_matrix="auto", log_level=0)
+    full = phonopy_of(CUBIC, (2, 2, 2), SW, primitive=FCC)
+    compact = Phonopy(full.unitcell, full.supercell_matrix, primitive_matrix=FCC, log_level=0)
     compact.dataset = full.dataset
     compact.produce_force_constants(calculate_full_force_constants=False)
     assert compact.force_constants.shape[0] < compact.force_constants.shape[1]

@@ -13,6 +13,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from thermal_flows.jobs import CrystalRelaxMaker, JunctionImportMaker, JunctionMaker, TransmissionMaker
 from thermal_flows.potentials import resolve_potential
+from thermal_flows.settings import settings
 from thermal_flows.structures import StructureError, build_interface
 from thermal_flows.transport import Junction, JunctionError
 
@@ -24,24 +25,25 @@ STRAIN_SLACK = 0.03
 class InterfaceTransmissionMaker(Maker):
     """Interfacial thermal conductance of two crystals by lattice dynamics.
 
-    Both crystals are relaxed with the potential, stacked on a common in-plane cell, relaxed again, and the force constants of
-    their junction solved for the transmission of every phonon mode.
+        Both crystals are relaxed with the potential, stacked on a common in-plane cell, relaxed again, and the force constants of
+        their junction solved for the transmission of every phonon mode.
 
-    Attributes
-    ----------
-    name : str
-    crystal_maker : CrystalRelaxMaker or None
-        Relaxes the bulk crystals; None takes them as they are.
-    junction_maker : JunctionMaker
-    transmission_maker : TransmissionMaker
+        Attributes
+        ----------
+        name : str
+        crystal_maker : CrystalRelaxMaker or None
+            Relaxes the bulk crystals; None takes them as they are.
+        junction_maker : JunctionMaker
+        transmission_maker : TransmissionMaker
 
-    Examples
-    --------
-    >>> from thermal_flows.structures import crystal
-    >>> maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge")
-    >>> flow = maker.make(crystal("Ge"), crystal("Si"))
-    >>> flow.name
-    'Si|Ge interface transmission'
+        Examples
+        --------
+        >>> from thermal_flows.settings import settings
+    from thermal_flows.structures import crystal
+        >>> maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge")
+        >>> flow = maker.make(crystal("Ge"), crystal("Si"))
+        >>> flow.name
+        'Si|Ge interface transmission'
     """
 
     name: str = "interface transmission"
@@ -105,7 +107,9 @@ class InterfaceTransmissionMaker(Maker):
         PotentialError
             If the potential does not know an element.
         StructureError
-            If the crystals do not fit each other within ``max_strain`` (and a slack of 0.03 for their relaxation).
+            If the crystals do not fit each other within ``max_strain`` (and a slack of 0.03 if they are to be relaxed).
+        ValueError
+            If the settings of the package are not usable.
         """
         options = {
             "film_miller": [int(m) for m in film_miller],
@@ -117,6 +121,7 @@ class InterfaceTransmissionMaker(Maker):
             "shift": [float(x) for x in shift],
             "gap": gap,
         }
+        settings()  # jobs ask for them after the forces: refuse a misspelt one now
         makers = [m for m in (self.crystal_maker, self.junction_maker) if m is not None]
         for potential in {m.potential for m in makers}:
             for structure in (film, substrate):
@@ -188,6 +193,7 @@ class InterfaceTransmissionMaker(Maker):
         UnstableLeadError
             If a lead has imaginary frequencies.
         """
+        settings()
         live = junction if isinstance(junction, Junction) else Junction.from_npz(junction)
         live.top_frequencies  # noqa: B018 - refuses unstable leads before anything is submitted
         mismatch = live.block_mismatch()

@@ -188,16 +188,7 @@ def construct_junction(
             unit, calculator, "normal", fmax=settings.fmax, max_steps=settings.max_relaxation_steps
         )
         report(f"force constants of the {name}")
-        bulks[name] = bulk_force_constants(
-            relaxations[name].atoms,
-            calculator,
-            range_tolerance=settings.range_tolerance,
-            cutoff=settings.cutoff,
-            method=settings.hessian,
-            step=settings.step,
-            max_atoms=settings.max_atoms,
-            progress=progress,
-        )
+        bulks[name] = lead_force_constants(relaxations[name].atoms, calculator, settings, progress)
         check_stability(f"the {name} ({unit.get_chemical_formula()})", bulks[name].pairs)
     interface = interface.with_units(relaxations["substrate"].atoms, relaxations["film"].atoms)
     layers = (principal_layer(bulks["substrate"].pairs), principal_layer(bulks["film"].pairs))
@@ -246,6 +237,22 @@ def construct_junction(
         step=device.step,
         step_error=device.step_error,
         history=history,
+    )
+
+
+def lead_force_constants(
+    unit: Atoms, calculator: Calculator, settings: ConstructionSettings, progress: Progress | None = None
+) -> BulkConstants:
+    """Force constants of a stacking unit with these settings; see :func:`bulk_force_constants`."""
+    return bulk_force_constants(
+        unit,
+        calculator,
+        range_tolerance=settings.range_tolerance,
+        cutoff=settings.cutoff,
+        method=settings.hessian,
+        step=settings.step,
+        max_atoms=settings.max_atoms,
+        progress=progress,
     )
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from ase.calculators.calculator import Calculator
 
 from thermal_flows.lattice.hessian import has_analytic_hessian
-from thermal_flows.lattice.supercell import Supercell, bulk_force_constants, repeats_for
+from thermal_flows.lattice.supercell import Supercell, repeats_for
 from thermal_flows.structures import Interface
 from thermal_flows.transport.assembly import principal_layer
-from thermal_flows.transport.construction import ConstructionSettings, first_length
+from thermal_flows.transport.construction import ConstructionSettings, first_length, lead_force_constants
 
 _HESSIAN_FORCE_CALLS = 100
 """An analytic Hessian of the built-in many-body potentials costs about as much as this many force calls."""
@@ -74,18 +74,7 @@ def estimate_cost(
     n_workers : int
         Threads of the solver.
     """
-    bulks = [
-        bulk_force_constants(
-            unit,
-            calculator,
-            range_tolerance=settings.range_tolerance,
-            cutoff=settings.cutoff,
-            method=settings.hessian,
-            step=settings.step,
-            max_atoms=settings.max_atoms,
-        )
-        for unit in (interface.substrate, interface.film)
-    ]
+    bulks = [lead_force_constants(unit, calculator, settings) for unit in (interface.substrate, interface.film)]
     layers = principal_layer(bulks[0].pairs), principal_layer(bulks[1].pairs)
     cutoff = max(bulk.cutoff for bulk in bulks)
     n_units = first_length(interface, layers, cutoff, settings.extra_layers)
