@@ -25,25 +25,24 @@ STRAIN_SLACK = 0.03
 class InterfaceTransmissionMaker(Maker):
     """Interfacial thermal conductance of two crystals by lattice dynamics.
 
-        Both crystals are relaxed with the potential, stacked on a common in-plane cell, relaxed again, and the force constants of
-        their junction solved for the transmission of every phonon mode.
+    Both crystals are relaxed with the potential, stacked on a common in-plane cell, relaxed again, and the force constants of
+    their junction solved for the transmission of every phonon mode.
 
-        Attributes
-        ----------
-        name : str
-        crystal_maker : CrystalRelaxMaker or None
-            Relaxes the bulk crystals; None takes them as they are.
-        junction_maker : JunctionMaker
-        transmission_maker : TransmissionMaker
+    Attributes
+    ----------
+    name : str
+    crystal_maker : CrystalRelaxMaker or None
+        Relaxes the bulk crystals; None takes them as they are.
+    junction_maker : JunctionMaker
+    transmission_maker : TransmissionMaker
 
-        Examples
-        --------
-        >>> from thermal_flows.settings import settings
-    from thermal_flows.structures import crystal
-        >>> maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge")
-        >>> flow = maker.make(crystal("Ge"), crystal("Si"))
-        >>> flow.name
-        'Si|Ge interface transmission'
+    Examples
+    --------
+    >>> from thermal_flows.structures import crystal
+    >>> maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge")
+    >>> flow = maker.make(crystal("Ge"), crystal("Si"))
+    >>> flow.name
+    'Si|Ge interface transmission'
     """
 
     name: str = "interface transmission"
