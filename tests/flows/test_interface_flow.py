@@ -13,7 +13,7 @@ from pymatgen.core.operations import SymmOp
 from scipy.spatial.transform import Rotation
 
 from lattice.systems import SW, construction
-from thermal_flows.flows import InterfaceTransmissionMaker
+from thermal_flows.flows import InterfaceTransmissionMaker, unfinished
 from thermal_flows.jobs import CrystalRelaxMaker, JunctionMaker, TransmissionMaker
 from thermal_flows.potentials import PotentialError
 from thermal_flows.schemas import CrystalDoc, InterfaceDoc, JunctionDoc
@@ -346,13 +346,13 @@ def test_a_failed_flow_goes_on_at_its_unfinished_jobs(fresh: JobStore, monkeypat
     monkeypatch.delenv("THERMAL_FLOWS_WORKERS")
     monkeypatch.setenv("THERMAL_FLOWS_N_WORKERS", "1")
 
-    again = MontyDecoder().decode(stored)
-    again.remove_jobs([k for k, job in enumerate(again.jobs) if job.uuid in finished])
+    again = unfinished(MontyDecoder().decode(stored), fresh)
     assert [job.name for job in again.jobs] == ["transmission Si|Si"]
     run(again, fresh, allow_external_references=True)
     assert document(again, fresh).value(300).value > 500
     after = {job["uuid"]: job["completed_at"] for job in fresh.query({}, properties=["uuid", "completed_at"])}
     assert {uuid: after[uuid] for uuid in finished} == finished
+    assert unfinished(flow, fresh) is None
 
 
 # -- a calculator of the user's

@@ -1,5 +1,6 @@
 """Flow makers: wiring only."""
 
 from thermal_flows.flows.interface import InterfaceTransmissionMaker
+from thermal_flows.flows.resume import unfinished
 
-__all__ = ["InterfaceTransmissionMaker"]
+__all__ = ["InterfaceTransmissionMaker", "unfinished"]
