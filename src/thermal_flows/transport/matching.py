@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.bloch import LeadStates, lead_states, real_times, states_at
+from thermal_flows.transport.bloch import lead_states
 from thermal_flows.transport.blocks import JunctionBlocks
 from thermal_flows.transport.errors import TransportError
+from thermal_flows.transport.pencil import LeadStates, real_times
+from thermal_flows.transport.schur import states_at
 
 EDGE_SHIFT = 1e-9
 """Relative shift of the squared frequency where a band edge is met exactly."""
