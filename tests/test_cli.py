@@ -150,6 +150,11 @@ def test_dry_run_states_the_cost_and_writes_nothing(tmp_path, monkeypatch, capsy
         (["itc", "Si", "Ge", "--substrate-miller", "0", "0", "0"], "Miller"),
         (["itc", "Si", "Ge", "--database", "nodatabase.db"], "not a SQLite database"),
         (["itc", "Si", "Ge", "--database", "nofolder/results.db"], "does not exist"),
+        (["itc", "Si", "Ge", "--figure", "nofolder/figure.png"], "does not exist"),
+        (["itc", "Si", "Ge", "--figure", "figure.nosuch"], "suffix"),
+        (["itc", "Si", "Ge", "--dry-run", "--q-mesh", "0", "4"], "q_mesh"),
+        (["itc", "Si", "Ge", "--dry-run", "--temperature", "-1"], "positive"),
+        (["quickstart", "--output", "broken.cif"], "give another one with --output"),
         (["db", "list", "absent.db"], "there is no database file"),
     ],
 )

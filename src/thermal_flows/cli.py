@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from thermal_flows import __version__
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from thermal_flows.flows import InterfaceTransmissionMaker
 
 QUICKSTART_FOLDER = "thermal-flows-quickstart"
 
@@ -169,16 +172,47 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
 
 
+@dataclass(frozen=True)
+class _Request:
+    """One conductance, as asked for on the command line."""
+
+    potential: str
+    substrate: Structure
+    film: Structure
+    interface: dict[str, Any] = field(default_factory=dict)
+    transmission: dict[str, Any] = field(default_factory=dict)
+    cutoff: float | None = None
+    relax_crystals: bool = True
+    comparisons: bool = True
+
+    def maker(self) -> InterfaceTransmissionMaker:
+        """The maker of the flow; refuses settings that cannot work."""
+        from thermal_flows.flows import InterfaceTransmissionMaker
+
+        maker = InterfaceTransmissionMaker.from_potential(self.potential, **self.transmission)
+        maker.junction_maker.settings = replace(maker.junction_maker.settings, cutoff=self.cutoff)
+        if not self.comparisons:
+            maker.junction_maker.compare = ()
+        if not self.relax_crystals:
+            maker.crystal_maker = None
+        return maker
+
+
 def _quickstart(options: argparse.Namespace) -> int:
     from thermal_flows.structures import crystal
 
     folder: Path = options.output.expanduser().resolve()
     began = time.perf_counter()
-    substrate, film = crystal("Si"), crystal("Ge")
+    request = _Request("tersoff-si-ge", crystal("Si"), crystal("Ge"))
     if options.dry_run:
-        return _dry_run(options, "tersoff-si-ge", substrate, film, {}, (20, 20), 200, None)
-    folder.mkdir(parents=True, exist_ok=True)
-    doc = _compute(options, "tersoff-si-ge", substrate, film, {}, {}, folder / "results.db", None, relax=True)
+        return _dry_run(request, options.json)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"cannot make the folder {folder} ({error.strerror}); give another one with --output DIR"
+        ) from error
+    doc = _compute(request, folder / "results.db", options.quiet)
     files = {"database": folder / "results.db"}
     from thermal_flows.figures import plot_conductance, plot_interface
 
@@ -203,45 +237,35 @@ def _itc(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     sys.path.insert(0, str(Path.cwd()))  # a module:callable may lie in the working folder
     substrate, film = crystal(options.substrate), crystal(options.film)
-    potential = options.potential or _only_builtin(substrate, film)
-    interface = {
-        "substrate_miller": tuple(options.substrate_miller),
-        "film_miller": tuple(options.film_miller),
-        "substrate_termination": options.substrate_termination,
-        "film_termination": options.film_termination,
-        "strain": options.strain,
-        "max_strain": options.max_strain,
-        "shift": tuple(options.shift),
-        "gap": options.gap,
-    }
-    transmission = {
-        "q_mesh": tuple(options.q_mesh),
-        "n_frequencies": options.n_frequencies,
-        "temperatures": tuple(options.temperature),
-    }
-    if options.dry_run:
-        return _dry_run(
-            options,
-            potential,
-            substrate,
-            film,
-            interface,
-            transmission["q_mesh"],
-            options.n_frequencies,
-            options.cutoff,
-        )
-    database = (options.database or Path(settings().database or "results.db")).expanduser().resolve()
-    doc = _compute(
-        options,
-        potential,
-        substrate,
-        film,
-        interface,
-        transmission,
-        database,
-        options.cutoff,
-        relax=not options.no_relax_crystals,
+    request = _Request(
+        potential=options.potential or _only_builtin(substrate, film),
+        substrate=substrate,
+        film=film,
+        interface={
+            "substrate_miller": tuple(options.substrate_miller),
+            "film_miller": tuple(options.film_miller),
+            "substrate_termination": options.substrate_termination,
+            "film_termination": options.film_termination,
+            "strain": options.strain,
+            "max_strain": options.max_strain,
+            "shift": tuple(options.shift),
+            "gap": options.gap,
+        },
+        transmission={
+            "q_mesh": tuple(options.q_mesh),
+            "n_frequencies": options.n_frequencies,
+            "temperatures": tuple(options.temperature),
+        },
+        cutoff=options.cutoff,
+        relax_crystals=not options.no_relax_crystals,
+        comparisons=not options.no_comparisons,
     )
+    if options.figure is not None:
+        _check_figure(options.figure)
+    if options.dry_run:
+        return _dry_run(request, options.json)
+    database = (options.database or Path(settings().database or "results.db")).expanduser().resolve()
+    doc = _compute(request, database, options.quiet)
     files = {"database": database}
     if options.figure is not None:
         from thermal_flows.figures import plot_interface
@@ -249,6 +273,18 @@ def _itc(options: argparse.Namespace) -> int:
         files["figure"] = plot_interface(doc).save(options.figure)
     _show(options, doc, files, time.perf_counter() - began)
     return 0
+
+
+def _check_figure(path: Path) -> None:
+    """Refuse a figure file that could not be written, before anything is computed."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    target = path.expanduser().resolve()
+    if not target.parent.is_dir():
+        raise ValueError(f"the folder {target.parent} of the figure does not exist; make it first")
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if target.suffix.lstrip(".").lower() not in known:
+        raise ValueError(f"the figure {target.name} needs a suffix that tells its format: {', '.join(known)}")
 
 
 def _only_builtin(*crystals: Structure) -> str:
@@ -266,39 +302,19 @@ def _only_builtin(*crystals: Structure) -> str:
     raise ValueError(f"{reason}. Give --potential NAME or --potential module:callable (built-in: {listed})")
 
 
-def _compute(
-    options: argparse.Namespace,
-    potential: str,
-    substrate: Structure,
-    film: Structure,
-    interface: dict[str, Any],
-    transmission: dict[str, Any],
-    database: Path,
-    cutoff: float | None,
-    *,
-    relax: bool,
-) -> dict[str, Any]:
+def _compute(request: _Request, database: Path, quiet: bool) -> dict[str, Any]:
     """Run the flow into the database file and return the built document."""
     from jobflow import run_locally
 
     from thermal_flows.database import ThermalDatabase, job_store
-    from thermal_flows.flows import InterfaceTransmissionMaker
     from thermal_flows.progress import Reporter, StreamReporter, reporting
 
-    maker = InterfaceTransmissionMaker.from_potential(potential, **transmission)
-    if cutoff is not None:
-        maker.junction_maker.settings = _replaced(maker.junction_maker.settings, cutoff=cutoff)
-    if getattr(options, "no_comparisons", False):
-        maker.junction_maker.compare = ()
-    if not relax:
-        maker.crystal_maker = None
-    flow = maker.make(film, substrate, **interface)
+    flow = request.maker().make(request.film, request.substrate, **request.interface)
     store = job_store(database)
     store.connect()
-    with reporting(Reporter() if options.quiet else StreamReporter()), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", category=FutureWarning, module="jobflow"
-        )  # its own use of a deprecated helper
+    with reporting(Reporter() if quiet else StreamReporter()), warnings.catch_warnings():
+        # jobflow's own use of a deprecated helper
+        warnings.filterwarnings("ignore", category=FutureWarning, module="jobflow")
         responses = run_locally(flow, store=store, log=False, raise_immediately=True)
     uuid = flow.jobs[-1].uuid
     interface_id = responses[uuid][1].output.interface_id
@@ -310,52 +326,35 @@ def _compute(
     return doc
 
 
-def _replaced(settings: Any, **changes: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(settings, **changes)
-
-
-def _dry_run(
-    options: argparse.Namespace,
-    potential: str,
-    substrate: Structure,
-    film: Structure,
-    interface_options: dict[str, Any],
-    q_mesh: tuple[int, int],
-    n_frequencies: int,
-    cutoff: float | None,
-) -> int:
-    from dataclasses import asdict
-
+def _dry_run(request: _Request, as_json: bool) -> int:
+    """State the cost; whatever the run itself would refuse at its start is refused here too."""
+    from thermal_flows.flows.interface import STRAIN_SLACK
     from thermal_flows.potentials import resolve_potential
     from thermal_flows.structures import build_interface
-    from thermal_flows.transport.construction import ConstructionSettings
     from thermal_flows.transport.estimate import estimate_cost
 
-    resolved = resolve_potential(potential)
-    for crystal in (substrate, film):
-        resolved.check_elements(crystal)
-    interface = build_interface(substrate, film, **interface_options)
+    maker = request.maker()
+    maker.make(request.film, request.substrate, **request.interface)
+    slack = STRAIN_SLACK if request.relax_crystals else 0.0
+    options = {**request.interface, "max_strain": request.interface.get("max_strain", 0.05) + slack}
+    interface = build_interface(request.substrate, request.film, **options)
+    potential = resolve_potential(request.potential)
+    q_mesh, n_frequencies = maker.transmission_maker.q_mesh, maker.transmission_maker.n_frequencies
     cost = estimate_cost(
-        interface,
-        resolved.calculator(),
-        ConstructionSettings(cutoff=cutoff),
-        q_mesh,
-        n_frequencies,
-        os.cpu_count() or 1,
+        interface, potential.calculator(), maker.junction_maker.settings, q_mesh, n_frequencies, os.cpu_count() or 1
     )
-    if options.json:
-        print(json.dumps({"label": interface.label, "potential": resolved.name, **asdict(cost)}, indent=2))
+    if as_json:
+        print(json.dumps({"label": interface.label, "potential": potential.name, **asdict(cost)}, indent=2))
         return 0
     strains = [100 * max(map(abs, interface.strain[side]["principal"])) for side in ("substrate", "film")]
+    tests = " (three times that with the convergence tests)" if request.comparisons else ""
     print(
-        f"{interface.label} with {resolved.name}, in-plane cell {interface.area:.4f} A^2, strains (substrate, film) "
-        f"{strains[0]:.2f} %, {strains[1]:.2f} %\n"
+        f"{interface.label} with {potential.name}, in-plane cell {interface.area:.4f} A^2, strains (substrate, film) "
+        f"{strains[0]:.2f} %, {strains[1]:.2f} % before relaxation\n"
         f"  principal layers   {cost.principal_layers[0]} and {cost.principal_layers[1]} atoms\n"
         f"  junction cell      {cost.junction_atoms} atoms relaxed; device {cost.device_atoms} atoms\n"
         f"  force constants    supercell of {cost.supercell_atoms} atoms, about {cost.force_calls} force calls of "
-        f"{cost.force_seconds:.2g} s: {cost.force_constant_seconds:.3g} s (three times that with the convergence tests)\n"
+        f"{cost.force_seconds:.2g} s: {cost.force_constant_seconds:.3g} s{tests}\n"
         f"  transmission       {q_mesh[0]} x {q_mesh[1]} x {n_frequencies}: about {cost.transmission_seconds:.3g} s "
         "with the tests\n"
         f"  memory             about {cost.memory_bytes / 2**20:.0f} MiB of arrays\n"
@@ -414,8 +413,6 @@ def _db(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from thermal_flows.doctor import examine
 
     findings = examine()
