@@ -87,12 +87,26 @@ class Interfaces:
         return next(iter(self.query(criteria, properties, sort, limit=1)), None)
 
     def count(self, criteria: Mapping[str, Any] | None = None) -> int:
-        """Number of interfaces that match; errors as in :meth:`query`."""
+        """Number of interfaces that match.
+
+        Parameters
+        ----------
+        criteria : mapping, optional
+            As in :meth:`query`, with its errors; everything by default.
+        """
         self._refresh()
         return self._store.count(_successful(criteria))
 
     def distinct(self, field: str, criteria: Mapping[str, Any] | None = None) -> list[Any]:
-        """Values that a field has in the interfaces that match; errors as in :meth:`query`."""
+        """Values that a field has in the interfaces that match.
+
+        Parameters
+        ----------
+        field : str
+            Such as ``"film_formula"`` or ``"provenance.potential.name"``.
+        criteria : mapping, optional
+            As in :meth:`query`, with its errors; everything by default.
+        """
         self._refresh()
         return self._store.distinct(field, _successful(criteria))
 
@@ -281,6 +295,11 @@ class ThermalDatabase:
 
     def load(self, document: Mapping[str, Any]) -> Document:
         """Copy of a document with its arrays in place of the references.
+
+        Parameters
+        ----------
+        document : mapping
+            From a query.
 
         Raises
         ------

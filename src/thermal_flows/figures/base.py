@@ -36,7 +36,25 @@ class DataFigure(Figure):
         return buffer.getvalue()
 
     def save(self, path: str | Path, dpi: int = 160) -> Path:
-        """Write the figure to ``path`` (the suffix decides the format); returns the absolute path."""
+        """Write the figure to a file.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The suffix decides the format (png, pdf, svg ...).
+        dpi : int
+            Dots per inch of pixel formats.
+
+        Returns
+        -------
+        pathlib.Path
+            The absolute path.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file cannot be written, or its format is not known.
+        """
         target = Path(path).expanduser().resolve()
         self.savefig(target, dpi=dpi)
         return target

@@ -43,7 +43,25 @@ class CrystalRelaxMaker(Maker):
 
     @job(output_schema=CrystalDoc)
     def make(self, structure: Structure) -> CrystalDoc:
-        """Relax ``structure``; the output is a :class:`CrystalDoc`."""
+        """Relax a crystal.
+
+        Parameters
+        ----------
+        structure : pymatgen.core.Structure
+            Any cell of the crystal.
+
+        Returns
+        -------
+        CrystalDoc
+            The output of the job.
+
+        Raises
+        ------
+        PotentialError
+            If the potential is unknown or lacks an element.
+        RelaxationError
+            If ``fmax`` is not reached.
+        """
         potential = resolve_potential(self.potential)
         atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
         potential.check_elements(atoms)

@@ -187,7 +187,27 @@ class JunctionImportMaker(Maker):
     def make(
         self, junction_arrays: dict[str, Any], substrate_formula: str, film_formula: str, label: str | None = None
     ) -> JunctionDoc:
-        """Document a junction given as the arrays of :meth:`Junction.to_arrays` (as lists)."""
+        """Document a finished junction.
+
+        Parameters
+        ----------
+        junction_arrays : dict
+            Arrays of :meth:`Junction.to_arrays` as lists (Angstrom, amu, eV/Angstrom^2).
+        substrate_formula, film_formula : str
+            Reduced formulas of the left and right lead.
+        label : str, optional
+            Name of the pair with its planes.
+
+        Returns
+        -------
+        JunctionDoc
+            The output of the job.
+
+        Raises
+        ------
+        JunctionError
+            If the arrays are not a junction.
+        """
         junction = Junction.from_arrays(junction_arrays, source="the junction handed in")
         left, right = junction.block_mismatch()
         return JunctionDoc(

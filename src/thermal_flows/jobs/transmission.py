@@ -87,7 +87,25 @@ class TransmissionMaker(Maker):
 
     @job(output_schema=InterfaceDoc, data=list(ARRAY_FIELDS))
     def make(self, junction_doc: JunctionDoc) -> InterfaceDoc:
-        """Compute the :class:`InterfaceDoc` of a :class:`JunctionDoc`."""
+        """Solve a junction, refine mesh and grid until converged, and say how sure the result is.
+
+        Parameters
+        ----------
+        junction_doc : JunctionDoc
+            With its arrays.
+
+        Returns
+        -------
+        InterfaceDoc
+            The output of the job; not converged within ``max_refinements`` is said in ``converged`` and ``warnings``.
+
+        Raises
+        ------
+        UnstableLeadError
+            If a lead has imaginary frequencies.
+        TransportError
+            If the modes of a lead cannot be told apart.
+        """
         doc = junction_doc if isinstance(junction_doc, JunctionDoc) else JunctionDoc.model_validate(junction_doc)
         junction = doc.junction()
         timings = dict(doc.timings)

@@ -161,6 +161,11 @@ class PairForceConstants:
         The mesh contains the zone centre and the zone-boundary points; the maximum is refined from the best mesh points
         by a simplex search, because it need not lie at a symmetric point.
 
+        Parameters
+        ----------
+        mesh : tuple of int
+            Points along the three reciprocal vectors; even numbers hold the zone-boundary points.
+
         Returns
         -------
         lowest, highest : float

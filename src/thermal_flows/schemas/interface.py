@@ -235,6 +235,19 @@ class InterfaceDoc(Document):
     ) -> ConductanceValue:
         """The conductance with this meaning.
 
+        Parameters
+        ----------
+        temperature : float
+            K.
+        definition : {"landauer", "nonequilibrium"}
+        statistics : {"quantum", "classical"}
+        method : {"mode_matching", "diffuse_mismatch"}
+
+        Returns
+        -------
+        ConductanceValue
+            MW/(m2 K), with error and resistance.
+
         Raises
         ------
         KeyError

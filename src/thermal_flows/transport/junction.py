@@ -210,6 +210,17 @@ class Junction:
     def from_arrays(cls, arrays: dict[str, NDArray], source: str = "the arrays") -> Junction:
         """Rebuild a junction from :meth:`to_arrays`.
 
+        Parameters
+        ----------
+        arrays : dict of str to numpy.ndarray
+            Shapes and units as of :class:`PairForceConstants` (Angstrom, amu, eV/Angstrom^2).
+        source : str
+            Where they come from, for error messages.
+
+        Returns
+        -------
+        Junction
+
         Raises
         ------
         JunctionError
@@ -227,7 +238,23 @@ class Junction:
         return cls(parts["left"], parts["right"], parts["device"])
 
     def to_npz(self, path: str | Path) -> Path:
-        """Write the junction to a compressed numpy file; returns the path written."""
+        """Write the junction to a compressed numpy file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            ``.npz`` is added where it is missing.
+
+        Returns
+        -------
+        pathlib.Path
+            The absolute path written.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
         path = Path(path).expanduser().resolve()
         if path.suffix != ".npz":
             path = path.with_name(path.name + ".npz")
@@ -243,6 +270,14 @@ class Junction:
     @classmethod
     def from_npz(cls, path: str | Path) -> Junction:
         """Read a junction from a numpy file written by :meth:`to_npz`.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+
+        Returns
+        -------
+        Junction
 
         Raises
         ------

@@ -168,7 +168,18 @@ class TransmissionSpectrum:
     def spectral_conductance(
         self, temperatures: ArrayLike, statistics: str = "quantum", definition: str = "landauer"
     ) -> NDArray[np.float64]:
-        """Conductance per unit frequency, shape (nT, nf), MW/(m2 K THz); arguments as :meth:`conductance`."""
+        """Conductance per unit frequency.
+
+        Parameters
+        ----------
+        temperatures, statistics, definition
+            As in :meth:`conductance`, with its errors.
+
+        Returns
+        -------
+        numpy.ndarray, shape (nT, nf)
+            MW/(m2 K THz).
+        """
         check_choice(definition)
         transmission = self.mean_transmission
         if definition == "nonequilibrium":
@@ -178,14 +189,35 @@ class TransmissionSpectrum:
     def cumulative_conductance(
         self, temperatures: ArrayLike, statistics: str = "quantum", definition: str = "landauer"
     ) -> NDArray[np.float64]:
-        """Conductance of all phonons up to each frequency (upper bin edges), shape (nT, nf), MW/(m2 K)."""
+        """Conductance of all phonons up to the upper edge of each frequency's bin.
+
+        Parameters
+        ----------
+        temperatures, statistics, definition
+            As in :meth:`conductance`, with its errors.
+
+        Returns
+        -------
+        numpy.ndarray, shape (nT, nf)
+            MW/(m2 K).
+        """
         spectral = self.spectral_conductance(temperatures, statistics, definition)
         return np.cumsum(spectral * self.frequency_weights, axis=1)
 
     def ballistic_conductance(self, temperatures: ArrayLike, statistics: str = "quantum") -> NDArray[np.float64]:
-        """Landauer conductance of either lead on its own, up to the top of the grid, shape (2, nT), MW/(m2 K).
+        """Landauer conductance of either lead on its own, up to the top of the grid.
 
         The frequency grid of a junction ends at the top of the softer lead: the stiffer lead's value lacks what lies above.
+
+        Parameters
+        ----------
+        temperatures, statistics
+            As in :meth:`conductance`, with its errors.
+
+        Returns
+        -------
+        numpy.ndarray, shape (2, nT)
+            Left and right lead, MW/(m2 K).
         """
         return np.stack(
             [
