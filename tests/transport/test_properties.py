@@ -70,14 +70,6 @@ def test_energy_is_conserved_and_transmission_is_bounded(recipe: Recipe, q, at):
     solve(junction, q, w2).check()
 
 
-@given(recipes(max_atoms=8, n_inner=2), wave_vectors, fractions)
-def test_larger_layers(recipe: Recipe, q, at):
-    junction = recipe.build()
-    w2 = inside(junction, q, at)
-    assume(len(w2))
-    solve(junction, q, w2).check()
-
-
 @given(recipes(), wave_vectors, fractions)
 def test_agrees_with_greens_functions(recipe: Recipe, q, at):
     junction = recipe.build()

@@ -88,7 +88,7 @@ def thz(w2) -> NDArray[np.float64]:
     return units.w2_to_thz(w2)
 
 
-def recipes(max_atoms: int = 4, **fixed) -> st.SearchStrategy[Recipe]:
+def recipes(max_atoms: int = 8, **fixed) -> st.SearchStrategy[Recipe]:
     """Random stable junctions; coupling between layers of any rank from 1 up."""
     choices = {
         "seed": st.integers(0, 2**32 - 1),
