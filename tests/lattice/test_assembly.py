@@ -8,9 +8,17 @@ import pytest
 from ase import Atoms
 
 from thermal_flows.lattice.hessian import hessian_rows
+from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.lattice.supercell import Supercell, bulk_force_constants, pairs_from_supercell, repeats_for
 from thermal_flows.transport import JunctionError, solve_modes
-from thermal_flows.transport.assembly import Assembly, assemble, check_interface, find_window, principal_layer
+from thermal_flows.transport.assembly import (
+    Assembly,
+    assemble,
+    check_interface,
+    check_orientation,
+    find_window,
+    principal_layer,
+)
 from thermal_flows.transport.construction import Construction, interface_height
 
 from .systems import SW, TERSOFF, calculator, construction, oriented, solved, thz
@@ -194,7 +202,81 @@ def test_what_lies_beyond_the_range_of_a_lead_is_neglected_and_not_a_mismatch():
     assert without.mismatch[0] == pytest.approx(second, rel=1e-3)
 
 
+# -- choices of the principal layer that cannot matter
+
+
+def oblique(layer: PairForceConstants, moves: tuple[int, int]) -> PairForceConstants:
+    """The same layers with a3 + m1 a1 + m2 a2 for their third vector."""
+    cell, R = layer.cell.copy(), layer.R.copy()
+    cell[2] += np.array(moves) @ cell[:2]
+    R[:, :2] -= R[:, 2:] * moves
+    return dataclasses.replace(layer, cell=cell, R=R)
+
+
+@pytest.mark.parametrize(("units", "moves"), [(None, (1, 0)), (None, (-2, 1)), (3, (0, 0)), (3, (-1, -1))], ids=str)
+def test_two_principal_layers_of_a_111_plane_agree(units, moves):
+    """Si|Ge (111), Tersoff: thicker layers, and third vectors that lean another way, from the same relaxed junction."""
+    built = construction("Si", "Ge", TERSOFF, (1, 1, 1), 1, extra_layers=2)
+    atoms = built.relaxations["junction"].atoms
+    supercell = Supercell.build(atoms, repeats_for(atoms, 1.05 * built.cutoff))
+    hessian = hessian_rows(supercell.atoms, calculator(TERSOFF), np.arange(len(atoms)))
+    pairs = pairs_from_supercell(supercell, hessian)
+    junctions = []
+    for n, m in ((None, (0, 0)), (units, moves)):
+        left, right = (oblique(principal_layer(bulk.pairs, n), m) for bulk in (built.substrate, built.film))
+        window = find_window(atoms, left, right, interface_height(atoms), built.cutoff)
+        found = assemble(left, right, pairs, window, built.cutoff, (built.substrate.cutoff, built.film.cutoff))
+        assert max(found.mismatch) < 1e-5
+        junctions.append(found.junction)
+    one, other = junctions
+    assert not np.allclose(one.left.cell, other.left.cell)
+    rng = np.random.default_rng(3)
+    compared = 0
+    for q in rng.uniform(-0.3, 0.3, (4, 2)):
+        for f in rng.uniform(2.0, 9.0, 8):
+            a, b = (solve_modes(j, tuple(q), f) for j in junctions)
+            assert len(a.left.transmittance) == len(b.left.transmittance)
+            # what differs are the junctions: outer layers are replaced by the leads' where relaxation has left 1e-6 eV/A^2
+            assert b.left.transmittance.sum() == pytest.approx(a.left.transmittance.sum(), abs=1e-8)
+            compared += len(a.left.transmittance) > 0
+    assert compared > 12
+
+
 # -- what find_window refuses
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ((2, 0, 1), r"direction \(a1 now\?\) as a3 and turn it"),
+        ((0, 2, 1), r"direction \(a2 now\?\) as a3 and turn it"),
+        ((1, 0, 2), "right-handed.*Exchange a1 and a2"),
+    ],
+)
+def test_cells_whose_third_vector_is_not_along_z(order, message):
+    cell = np.diag([3.8, 4.1, 30.0])[list(order)]
+    with pytest.raises(JunctionError, match=message):
+        check_orientation("junction", cell)
+    check_orientation("junction", np.array([[3.8, 0, 0], [-1.9, 3.2, 0], [0.7, 1.1, 30.0]]))
+    upside_down = np.diag([3.8, 4.1, -30.0])
+    with pytest.raises(JunctionError, match=r"a3 of the junction cell must point upwards \(positive z\)"):
+        check_orientation("junction", upside_down)
+    built, atoms = si_ge()
+    turned = atoms.copy()
+    turned.set_cell(np.array(atoms.cell)[[2, 0, 1]], scale_atoms=False)
+    with pytest.raises(JunctionError, match="must lie in the xy plane, the plane of the interface"):
+        find_window(turned, *layers(built), interface_height(atoms), built.cutoff)
+
+
+def test_a_slab_in_vacuum_has_no_bulk_region():
+    """Two units a side with vacuum beyond: no layer lies far enough from both surfaces."""
+    built, _ = si_ge()
+    slab = built.interface.junction(3, 3)
+    cell = np.array(slab.cell)
+    cell[2] += [0, 0, 15.0]
+    slab.set_cell(cell, scale_atoms=False)
+    with pytest.raises(JunctionError, match=r"no two whole principal layers of the left lead.*use a longer junction"):
+        find_window(slab, *layers(built), interface_height(slab), built.cutoff)
 
 
 def test_interface_outside_the_atoms():

@@ -117,6 +117,30 @@ def test_a_bulk_crystal_on_another_in_plane_cell():
         junction_from_phonopy(left, phonopy_of(free, (3, 3, 3), TERSOFF), junction, z)
 
 
+def test_primitive_crystals_below_a_wider_junction():
+    """The junction's in-plane cell doubled along a1: the bulk crystals are repeated to fit it."""
+    left, right, junction, z = three("Ge", TERSOFF)
+    atoms = construction("Si", "Ge").relaxations["junction"].atoms.repeat((2, 1, 1))
+    wide = phonopy_of(atoms, (2, 3, 1), TERSOFF)
+    one = junction_from_phonopy(left, right, junction, z, cutoff=4.05).junction
+    two = junction_from_phonopy(left, right, wide, z, cutoff=4.05).junction
+    assert two.left.n_atoms == 2 * one.left.n_atoms
+    assert two.area == pytest.approx(2 * one.area)
+    narrow, broad = solved(one, (4, 2), 12), solved(two, (2, 2), 12)
+    assert broad.conductance(300)[0] == pytest.approx(narrow.conductance(300)[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_cells_that_are_not_written_along_z(which):
+    phonons = list(three("Ge", TERSOFF))
+    unit = phonons[which].unitcell
+    order = [2, 0, 1]
+    turned = Atoms(numbers=unit.numbers, cell=np.array(unit.cell)[order], positions=unit.positions, pbc=True)
+    phonons[which] = phonopy_of(turned, (1, 1, 1), TERSOFF)
+    with pytest.raises(JunctionError, match=r"must lie in the xy plane, the plane of the interface.*as a3 and turn it"):
+        junction_from_phonopy(*phonons)
+
+
 def test_masses_that_differ_between_the_calculations():
     left, right, junction, z = heavy()
     with pytest.raises(JunctionError, match=r"right lead have masses \[56\.\d+\] amu, the lead's \[28\.\d+\] amu"):

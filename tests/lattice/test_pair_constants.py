@@ -1,6 +1,7 @@
 """Pair force constants: what is refused, and what dynamical matrices must obey."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thermal_flows.lattice import ForceConstantsError, PairForceConstants
+from thermal_flows.lattice.supercell import symmetrised, with_sum_rule
 
 from .systems import SW, TERSOFF, bulk_constants, random_pairs, thz
 
@@ -154,3 +156,95 @@ def test_zone_extrema_bound_every_frequency(symbol, potential):
     assert lowest > -1e-12 * highest
     acoustic = thz(pairs.dynamical_matrices(np.zeros((1, 3))))[0, :3]
     np.testing.assert_allclose(acoustic, 0.0, atol=1e-5)
+
+
+# -- merging and supercells
+
+
+def by_hand(pairs: PairForceConstants) -> dict:
+    table: dict = {}
+    for i, j, R, phi in zip(pairs.i, pairs.j, pairs.R, pairs.phi, strict=True):
+        key = (int(i), int(j), *map(int, R))
+        table[key] = table[key] + phi if key in table else phi
+    return table
+
+
+@given(seeds)
+def test_merging_sums_duplicates_and_finds_transposes(seed):
+    pairs = random_pairs(np.random.default_rng(seed), n_atoms=2, n_pairs=40)
+    merged, expected = pairs.merged, by_hand(pairs)
+    assert merged.merged is merged
+    assert list(pairs.pairs()) == sorted(expected)
+    for key, phi in pairs.pairs().items():
+        np.testing.assert_allclose(phi, expected[key], atol=1e-14)
+    transposed = merged.transposed_phi()
+    for k, (i, j, R) in enumerate(zip(merged.i, merged.j, merged.R, strict=True)):
+        np.testing.assert_allclose(transposed[k], expected[(j, i, *map(int, -R))].T, atol=1e-14)
+    broken = dataclasses.replace(
+        merged, phi=merged.phi + np.where(np.arange(len(merged.i)) == 3, 0.5, 0.0)[:, None, None]
+    )
+    worst = max(
+        np.abs(p - by_hand(broken).get((j, i, -a, -b, -c), 0).T).max() for (i, j, a, b, c), p in by_hand(broken).items()
+    )
+    assert broken.asymmetry() == pytest.approx(worst)
+    with pytest.raises(ForceConstantsError, match=r"use \.merged first"):
+        pairs.transposed_phi()
+
+
+def test_a_pair_without_its_transpose_is_an_asymmetry():
+    pairs = bulk_constants("Si", SW).pairs.merged
+    keep = np.ones(len(pairs.i), dtype=bool)
+    keep[np.flatnonzero(~pairs.is_self)[0]] = False
+    broken = dataclasses.replace(pairs, i=pairs.i[keep], j=pairs.j[keep], R=pairs.R[keep], phi=pairs.phi[keep])
+    assert broken.asymmetry() == pytest.approx(np.abs(pairs.phi[~keep]).max())
+
+
+@given(seeds)
+def test_a_wide_cell_has_the_folded_frequencies_of_the_narrow_one(seed):
+    """And its force constants are exactly equal under the translations of the narrow one."""
+    rng = np.random.default_rng(seed)
+    pairs = random_pairs(rng)
+    while True:
+        matrix = rng.integers(-3, 4, (2, 2))
+        if 1 <= (k := round(np.linalg.det(matrix))) <= 8:
+            break
+    wide = pairs.in_plane_supercell(matrix)
+    assert wide.n_atoms == k * pairs.n_atoms
+    np.testing.assert_allclose(wide.cell[:2], matrix @ pairs.cell[:2])
+    assert wide.asymmetry() < 1e-12
+    assert wide.sum_rule_error() == pytest.approx(pairs.sum_rule_error())
+    # vectors between atoms are those of the narrow cell, pair by pair
+    np.testing.assert_allclose(wide.vectors.reshape(k, -1, 3) - pairs.vectors, 0, atol=1e-10)
+    assert np.array_equal(wide.phi.reshape(k, -1, 3, 3), np.tile(pairs.phi, (k, 1, 1, 1)))
+    q = rng.uniform(-0.5, 0.5, 3)
+    # wave vectors of the narrow zone that fold onto q: fractions of its own reciprocal vectors
+    inverse = np.linalg.inv(matrix)
+    candidates = [(inverse @ [a, b]) % 1 for a in range(-8, 9) for b in range(-8, 9)]
+    shifts = {tuple(np.round(x, 6) % 1): x for x in candidates}
+    assert len(shifts) == k
+    folded = [
+        np.linalg.eigvalsh(pairs.dynamical_matrices([[*(inverse @ q[:2] + s), q[2]]]))[0] for s in shifts.values()
+    ]
+    found = np.linalg.eigvalsh(wide.dynamical_matrices([q]))[0]
+    np.testing.assert_allclose(found, np.sort(np.concatenate(folded)), atol=1e-10 * max(1.0, np.abs(found).max()))
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), ((1, 0), (0, -1)), ((1, 1), (1, 1)), ((1.5, 0), (0, 1))])
+def test_supercells_that_cannot_be(matrix):
+    with pytest.raises(ForceConstantsError, match="matrix of integers with positive determinant"):
+        bulk_constants("Si", SW).pairs.in_plane_supercell(matrix)
+
+
+def test_a_device_of_a_thousand_atoms_is_quick():
+    """A stand-in with the number of pairs of a real one; dictionaries needed minutes."""
+    wide = bulk_constants("Si", SW).pairs.in_plane_supercell(((24, 0), (0, 24)))
+    assert wide.n_atoms == 1152
+    doubled = dataclasses.replace(
+        wide,
+        i=np.tile(wide.i, 4), j=np.tile(wide.j, 4), R=np.tile(wide.R, (4, 1)), phi=np.tile(wide.phi / 4, (4, 1, 1)),
+    )  # fmt: skip
+    began = time.process_time()
+    ruled, correction = with_sum_rule(symmetrised(doubled))
+    assert ruled.asymmetry() < 1e-14
+    assert time.process_time() - began < 5.0
+    assert correction < 1e-10

@@ -7,8 +7,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
+
+from thermal_flows.structures.integers import sublattice_points
 
 
 class ForceConstantsError(ValueError):
@@ -90,20 +93,111 @@ class PairForceConstants:
         """Largest absolute force constant, eV/Angstrom^2."""
         return float(np.abs(self.phi).max())
 
+    @cached_property
+    def merged(self) -> PairForceConstants:
+        """The same force constants with one entry a pair (duplicates summed), sorted by (i, j, R1, R2, R3)."""
+        keys, _ = self._keys()
+        order = np.argsort(keys, kind="stable")
+        starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[0]] - 1))
+        phi = self.phi[order] if len(starts) == len(order) else np.add.reduceat(self.phi[order], starts, axis=0)
+        first = order[starts]
+        merged = PairForceConstants(
+            self.cell, self.positions, self.masses, self.i[first], self.j[first], self.R[first], phi
+        )
+        merged.__dict__["merged"] = merged  # merging twice changes nothing
+        return merged
+
+    def _keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """One whole number for every entry's (i, j, R), in their order, and that of its transpose (j, i, -R)."""
+        reach = np.abs(self.R).max(axis=0).astype(np.int64)
+        sizes = 2 * reach + 1
+        n = self.n_atoms
+        if float(n) ** 2 * float(np.prod(sizes.astype(float))) > 2**62:
+            raise ForceConstantsError(f"cell translations up to {reach.tolist()} are too large for {n} atoms")
+        forward, backward = self.i.astype(np.int64) * n + self.j, self.j.astype(np.int64) * n + self.i
+        for axis in range(3):
+            forward = forward * sizes[axis] + (self.R[:, axis] + reach[axis])
+            backward = backward * sizes[axis] + (reach[axis] - self.R[:, axis])
+        return forward, backward
+
+    def transposed_phi(self) -> NDArray[np.float64]:
+        """For every entry of a merged list phi_ji(-R)^T, zero where there is none; shape (m, 3, 3), eV/Angstrom^2.
+
+        Raises
+        ------
+        ForceConstantsError
+            If the list is not merged.
+        """
+        if self.merged is not self:
+            raise ForceConstantsError("transposed pairs are looked up in a merged list: use .merged first")
+        keys, wanted = self._keys()
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        found = keys[at] == wanted
+        return np.where(found[:, None, None], self.phi[at].transpose(0, 2, 1), 0.0)
+
+    @property
+    def is_self(self) -> NDArray[np.bool_]:
+        """Entries of an atom with itself in the same cell, shape (m,)."""
+        return np.asarray((self.i == self.j) & ~self.R.any(axis=1))
+
     def pairs(self) -> dict[tuple[int, int, int, int, int], NDArray[np.float64]]:
         """Force constants by (i, j, R1, R2, R3), duplicates summed."""
-        table: dict[tuple[int, int, int, int, int], NDArray[np.float64]] = {}
-        for i, j, R, phi in zip(self.i, self.j, self.R, self.phi, strict=True):
-            key = (int(i), int(j), int(R[0]), int(R[1]), int(R[2]))
-            table[key] = table[key] + phi if key in table else phi
-        return table
+        merged = self.merged
+        keys = np.column_stack([merged.i, merged.j, merged.R]).tolist()
+        return {tuple(key): phi for key, phi in zip(keys, merged.phi, strict=True)}
 
     def asymmetry(self) -> float:
         """Largest violation of phi_ij(R) = phi_ji(-R)^T, eV/Angstrom^2."""
-        table = self.pairs()
-        zero = np.zeros((3, 3))
-        return max(
-            float(np.abs(phi - table.get((j, i, -a, -b, -c), zero).T).max()) for (i, j, a, b, c), phi in table.items()
+        merged = self.merged
+        return float(np.abs(merged.phi - merged.transposed_phi()).max())
+
+    def in_plane_supercell(self, matrix: ArrayLike) -> PairForceConstants:
+        """The same crystal with a larger in-plane cell.
+
+        Parameters
+        ----------
+        matrix : array_like of int, shape (2, 2)
+            Rows: the new a1 and a2 in terms of the present ones; positive determinant.
+
+        Returns
+        -------
+        PairForceConstants
+            Copies of the cell one after the other, that at (0, 0) first, each with its atoms in the present order. Nothing is
+            rounded: a translation by a present a1 or a2 maps force constants onto exactly equal ones.
+
+        Raises
+        ------
+        ForceConstantsError
+            If the matrix does not hold integers or its determinant is not positive.
+        """
+        raw = np.asarray(matrix, dtype=float)
+        if raw.shape != (2, 2) or not np.array_equal(raw, np.rint(raw)) or np.linalg.det(raw) < 0.5:
+            raise ForceConstantsError(
+                f"an in-plane supercell is a (2, 2) matrix of integers with positive determinant, not {raw.tolist()}"
+            )
+        rows = np.rint(raw).astype(np.intp)
+        points = sublattice_points(rows.tolist())
+        k, n, m = len(points), self.n_atoms, len(self.i)
+        adjugate = np.array([[rows[1, 1], -rows[0, 1]], [-rows[1, 0], rows[0, 0]]])
+        reached = points[:, None] + self.R[None, :, :2]  # (k, m, 2)
+        cells = (reached @ adjugate) // k
+        remainder = reached - cells @ rows
+        low = points.min(axis=0)
+        index = np.full(np.ptp(points, axis=0) + 1, -1, dtype=np.intp)
+        index[tuple((points - low).T)] = np.arange(k)
+        copy = index[tuple((remainder - low).transpose(2, 0, 1))]
+        R = np.empty((k, m, 3), dtype=np.intp)
+        R[:, :, :2], R[:, :, 2] = cells, self.R[:, 2]
+        cell = self.cell.copy()
+        cell[:2] = rows @ self.cell[:2]
+        return PairForceConstants(
+            cell,
+            (self.positions[None] + (points @ self.cell[:2])[:, None]).reshape(-1, 3),
+            np.tile(self.masses, k),
+            (np.arange(k)[:, None] * n + self.i).ravel(),
+            (copy * n + self.j).ravel(),
+            R.reshape(-1, 3),
+            np.tile(self.phi, (k, 1, 1)),
         )
 
     def sum_rule_error(self) -> float:
@@ -155,7 +249,7 @@ class PairForceConstants:
     def _element_cache(self) -> dict[int | None, tuple[NDArray[np.intp], csr_array]]:
         return {}
 
-    def zone_extrema(self, mesh: tuple[int, int, int] = (8, 8, 8)) -> tuple[float, float, NDArray[np.float64]]:
+    def zone_extrema(self, mesh: tuple[int, int, int] | None = None) -> tuple[float, float, NDArray[np.float64]]:
         """Extreme squared frequencies over the full Brillouin zone.
 
         The mesh contains the zone centre and the zone-boundary points; the maximum is refined from the best mesh points
@@ -163,8 +257,9 @@ class PairForceConstants:
 
         Parameters
         ----------
-        mesh : tuple of int
-            Points along the three reciprocal vectors; even numbers hold the zone-boundary points.
+        mesh : tuple of int, optional
+            Points along the three reciprocal vectors; even numbers hold the zone-boundary points. By default 8 each, and 4 or 2
+            for cells of more than 32 or 128 atoms, whose zones are small.
 
         Returns
         -------
@@ -173,14 +268,22 @@ class PairForceConstants:
         q_lowest : numpy.ndarray, shape (3,)
             Fractions of the reciprocal vectors where the lowest one was found.
         """
+        if mesh is None:
+            points = 8 if self.n_atoms <= 32 else 4 if self.n_atoms <= 128 else 2
+            mesh = (points, points, points)
         axes = [np.arange(n) / n for n in mesh]
         q = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         q = q[(q[:, 0] <= 0.5 + 1e-12)]  # time reversal: -q has the same frequencies
         bands = np.linalg.eigvalsh(self.dynamical_matrices(q))
-        best = np.argsort(bands[:, -1])[::-1][:3]
+        # wide cells have folded their zone onto so few points that the best one is near the top
+        best = np.argsort(bands[:, -1])[::-1][: 3 if self.n_atoms <= 32 else 1]
+        last = 3 * self.n_atoms - 1
 
         def negative_top(x: NDArray[np.float64]) -> float:
-            return -float(np.linalg.eigvalsh(self.dynamical_matrices(x[None]))[0, -1])
+            matrix = self.dynamical_matrices(x[None])[0]
+            if self.n_atoms <= 32:
+                return -float(np.linalg.eigvalsh(matrix)[-1])
+            return -float(eigh(matrix, eigvals_only=True, subset_by_index=[last, last])[0])
 
         highest = float(bands[:, -1].max())
         for start in q[best]:

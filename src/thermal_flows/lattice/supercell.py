@@ -155,14 +155,16 @@ def truncated(pairs: PairForceConstants, cutoff: float) -> PairForceConstants:
 
 def symmetrised(pairs: PairForceConstants) -> PairForceConstants:
     """Force constants with phi_ij(R) = phi_ji(-R)^T exactly (the mean of both), one entry a pair."""
-    table = pairs.pairs()
-    zero = np.zeros((3, 3))
-    keys = set(table) | {(j, i, -a, -b, -c) for i, j, a, b, c in table}
-    mean = {
-        (i, j, a, b, c): 0.5 * (table.get((i, j, a, b, c), zero) + table.get((j, i, -a, -b, -c), zero).T)
-        for i, j, a, b, c in keys
-    }
-    return from_table(pairs, mean)
+    once = pairs.merged  # a sum of two does not depend on their order
+    return PairForceConstants(
+        once.cell,
+        once.positions,
+        once.masses,
+        np.concatenate([once.i, once.j]),
+        np.concatenate([once.j, once.i]),
+        np.concatenate([once.R, -once.R]),
+        0.5 * np.concatenate([once.phi, once.phi.transpose(0, 2, 1)]),
+    ).merged
 
 
 def with_sum_rule(
@@ -184,7 +186,7 @@ def with_sum_rule(
     Returns
     -------
     pairs : PairForceConstants
-        Symmetric still.
+        Symmetric still, one entry a pair.
     correction : float
         Largest change of a force constant, eV/Angstrom^2: the sum-rule error before the correction.
 
@@ -195,57 +197,54 @@ def with_sum_rule(
     gains w_ij (p_i - p_j) with antisymmetric matrices p_i that solve a Laplace equation. That leaves all symmetric. Its mean,
     if any, cannot be removed and stays.
     """
-    table = pairs.pairs()
+    merged = pairs.merged
+    own = merged.is_self
     total = np.zeros((pairs.n_atoms, 3, 3)) if outside is None else outside.copy()
-    for (i, j, a, b, c), phi in table.items():
-        if not (i == j and (a, b, c) == (0, 0, 0)):
-            total[i] += phi
-    moved = _antisymmetric_flow(table, 0.5 * (total - total.transpose(0, 2, 1)), keep)
-    correction = 0.0
-    for key, change in moved.items():
-        table[key] = table[key] + change
-        correction = max(correction, float(np.abs(change).max()))
-    for i in range(pairs.n_atoms):
-        key = (i, i, 0, 0, 0)
-        new = -0.5 * (total[i] + total[i].T)
-        correction = max(correction, float(np.abs(new - table.get(key, np.zeros((3, 3)))).max()))
-        table[key] = new
-    return from_table(pairs, table), correction
+    np.add.at(total, merged.i[~own], merged.phi[~own])
+    change = _antisymmetric_flow(merged, 0.5 * (total - total.transpose(0, 2, 1)), keep)
+    before = np.zeros_like(total)
+    before[merged.i[own]] = merged.phi[own]
+    after = -0.5 * (total + total.transpose(0, 2, 1))
+    correction = max(float(np.abs(change).max(initial=0.0)), float(np.abs(after - before).max()))
+    atoms = np.arange(pairs.n_atoms)
+    ruled = PairForceConstants(
+        pairs.cell,
+        pairs.positions,
+        pairs.masses,
+        np.concatenate([merged.i[~own], atoms]),
+        np.concatenate([merged.j[~own], atoms]),
+        np.concatenate([merged.R[~own], np.zeros((len(atoms), 3), dtype=np.intp)]),
+        np.concatenate([(merged.phi + change)[~own], after]),
+    )
+    return ruled.merged, correction
 
 
 def _antisymmetric_flow(
-    table: dict[tuple[int, int, int, int, int], NDArray[np.float64]],
-    excess: NDArray[np.float64],
-    keep: NDArray[np.bool_] | None,
-) -> dict[tuple[int, int, int, int, int], NDArray[np.float64]]:
-    """Antisymmetric changes of couplings between different atoms whose sum over each row is minus ``excess``."""
+    pairs: PairForceConstants, excess: NDArray[np.float64], keep: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Antisymmetric changes of couplings between different atoms whose sum over each row is minus ``excess``.
+
+    Shape (m, 3, 3), zero for couplings that stay.
+    """
     n = len(excess)
     kept = np.zeros(n, dtype=bool) if keep is None else keep
-    edges = {
-        key: float(np.linalg.norm(phi))
-        for key, phi in table.items()
-        if key[0] != key[1] and not (kept[key[0]] or kept[key[1]])
-    }
-    if not edges or not np.any(excess[~kept]):
-        return {}
+    change = np.zeros_like(pairs.phi)
+    edges = np.flatnonzero((pairs.i != pairs.j) & ~(kept[pairs.i] | kept[pairs.j]))
+    if len(edges) == 0 or not np.any(excess[~kept]):
+        return change
+    i, j = pairs.i[edges], pairs.j[edges]
+    weight = np.linalg.norm(pairs.phi[edges], axis=(1, 2))
     laplacian = np.zeros((n, n))
-    for (i, j, *_), weight in edges.items():
-        laplacian[i, i] += weight
-        laplacian[i, j] -= weight
+    np.add.at(laplacian, (i, i), weight)
+    np.add.at(laplacian, (i, j), -weight)
     potential = np.zeros((n, 3, 3))
     free = np.flatnonzero(~kept)
-    solution = np.linalg.lstsq(laplacian[np.ix_(free, free)], excess[free].reshape(-1, 9), rcond=1e-12)[0]
-    potential[free] = -solution.reshape(-1, 3, 3)
-    return {key: weight * (potential[key[0]] - potential[key[1]]) for key, weight in edges.items()}
-
-
-def from_table(
-    like: PairForceConstants, table: dict[tuple[int, int, int, int, int], NDArray[np.float64]]
-) -> PairForceConstants:
-    """Pairs in a fixed order from a table by (i, j, R1, R2, R3); geometry from ``like``."""
-    keys = np.array(sorted(table), dtype=np.intp)
-    phi = np.array([table[tuple(int(x) for x in key)] for key in keys])  # type: ignore[index]
-    return PairForceConstants(like.cell, like.positions, like.masses, keys[:, 0], keys[:, 1], keys[:, 2:], phi)
+    # symmetric; its null vectors, constants on every connected part, carry no flow
+    values, vectors = np.linalg.eigh(laplacian[np.ix_(free, free)])
+    inverse = np.where(values > 1e-12 * values[-1], 1.0 / np.where(values > 0, values, 1.0), 0.0)
+    potential[free] = -((vectors * inverse) @ (vectors.T @ excess[free].reshape(-1, 9))).reshape(-1, 3, 3)
+    change[edges] = weight[:, None, None] * (potential[i] - potential[j])
+    return change
 
 
 @dataclass(frozen=True)

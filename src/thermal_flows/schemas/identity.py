@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
+from thermal_flows.structures import Interface, equivalent_planes, oriented_cell
 from thermal_flows.structures.crystals import analyzer
 
 ROUNDING_SHIFT = 0.0137
@@ -77,6 +80,91 @@ def crystal_identity(structure: Structure, symprec: float = 0.01) -> dict[str, A
         raise ValueError(f"the lattice of {primitive.composition.reduced_formula} has no basis: {lattice.tolist()}")
     metric, steps, sites = best
     return {"elements": elements, "metric": metric, "steps": steps, "sites": sites}
+
+
+def plane_identity(structure: Structure, miller: Sequence[int], termination: int, symprec: float = 0.01) -> list[int]:
+    """One name for all planes of a crystal that give the same stacking unit.
+
+    Parameters
+    ----------
+    structure : Structure
+        Any cell of the crystal.
+    miller : sequence of int
+        Plane of the conventional standard cell.
+    termination : int
+        Atomic plane with which the stacking unit starts.
+    symprec : float
+        Symmetry tolerance in Angstrom.
+
+    Returns
+    -------
+    list of int
+        The first plane of the form whose units build the same stack as those of the given plane, within 1e-4 Angstrom; the given
+        one if there is none before it. Planes that the point group makes equal, but whose units are turned or start elsewhere,
+        keep names of their own: on another crystal they may make another interface.
+    """
+    given = oriented_cell(structure, miller, termination=termination, symprec=symprec)
+    for plane in equivalent_planes(structure, miller, symprec=symprec):
+        if plane == given.miller:
+            break
+        other = oriented_cell(structure, plane, symprec=symprec)
+        if termination >= len(other.terminations):
+            continue
+        if termination:
+            other = oriented_cell(structure, plane, termination=termination, symprec=symprec)
+        if _same_stack(other.atoms, given.atoms):
+            return list(plane)
+    return list(given.miller)
+
+
+def _same_stack(one: Atoms, two: Atoms, tolerance: float = 1e-4) -> bool:
+    """Whether two stacking units build the same crystal above z = 0, each atom within a tolerance in Angstrom."""
+    cell = one.cell.array
+    apart = two.cell.array - cell
+    if len(one) != len(two) or np.abs(apart[:2]).max() > tolerance or abs(apart[2, 2]) > tolerance:
+        return False
+
+    def off_lattice(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distances from the nearest in-plane lattice vector (in a reduced basis)."""
+        jumps = np.rint(vectors[..., :2] @ np.linalg.inv(cell[:2, :2]))
+        return np.asarray(np.linalg.norm(vectors - jumps @ cell[:2], axis=-1))
+
+    if off_lattice(apart[2]) > tolerance:
+        return False
+    distances = off_lattice(two.positions[None] - one.positions[:, None])
+    equal = (distances < tolerance) & (one.numbers[:, None] == two.numbers)
+    return bool(equal.any(axis=0).all() and equal.any(axis=1).all())
+
+
+def interface_identity(interface: Interface, substrate: Structure, film: Structure) -> dict[str, Any]:
+    """What identifies an interface of two crystals, as JSON content.
+
+    Parameters
+    ----------
+    interface : Interface
+    substrate, film : Structure
+        The crystals as the user gave them.
+
+    Returns
+    -------
+    dict
+        Crystals, planes, terminations, side that is strained, shift and gap; for another match than the one that is taken cell by
+        cell also its matrices in canonical form, so that the same match in another basis has the same identity.
+    """
+    content: dict[str, Any] = {
+        "substrate": crystal_identity(substrate),
+        "film": crystal_identity(film),
+        "substrate_miller": plane_identity(substrate, interface.substrate_miller, interface.substrate_termination),
+        "film_miller": plane_identity(film, interface.film_miller, interface.film_termination),
+        "substrate_termination": interface.substrate_termination,
+        "film_termination": interface.film_termination,
+        "strained": interface.strain["strained"],
+        "shift": [round(x, 6) for x in interface.shift],
+        "gap": None if interface.gap is None else round(interface.gap, 6),
+    }
+    if interface.match is not None and not interface.standard_match:
+        content["match"] = [list(row) for row in interface.match.canonical]
+    return content
 
 
 def _rounded(value: float, step: float) -> int:

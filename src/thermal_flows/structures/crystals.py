@@ -22,6 +22,9 @@ SCHULZ = "H. Schulz and K. H. Thiemann, doi:10.1016/0038-1098(77)90959-0"
 VURGAFTMAN = "I. Vurgaftman, J. R. Meyer and L. R. Ram-Mohan, doi:10.1063/1.1368156 (300 K)"
 HAZEN = "R. M. Hazen, American Mineralogist 61, 266 (1976)"
 
+VACUUM_GAP = 7.0
+"""No planes of atoms of a bulk crystal are this far apart, in Angstrom; vacuum of slab cells is wider."""
+
 _FCC = [[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]
 _BCC = [[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]
 _QUARTER = [0.25, 0.25, 0.25]
@@ -179,7 +182,7 @@ def crystal(spec: str | Path | Structure, *, symprec: float = 0.01) -> Structure
     ------
     StructureError
         If the name is unknown, the file does not exist or does not parse, the structure has
-        partial occupancies, or its symmetry cannot be found.
+        partial occupancies or holds a slab in vacuum, or its symmetry cannot be found.
     """
     from pymatgen.core import Structure
 
@@ -197,7 +200,35 @@ def crystal(spec: str | Path | Structure, *, symprec: float = 0.01) -> Structure
             f"a crystal is a built-in name, a path or a pymatgen Structure, not {type(spec).__name__}; "
             "turn ASE atoms into one with pymatgen.io.ase.AseAtomsAdaptor.get_structure"
         )
+    check_filled(structure)
     return analyzer(structure, symprec=symprec).get_primitive_standard_structure()
+
+
+def check_filled(structure: Structure) -> None:
+    """Refuse a slab, wire or molecule in vacuum: a crystal fills space.
+
+    Parameters
+    ----------
+    structure : pymatgen.core.Structure
+
+    Raises
+    ------
+    StructureError
+        If an empty gap wider than :data:`VACUUM_GAP` lies between parallel planes of atoms.
+    """
+    import numpy as np
+    from ase.geometry import minkowski_reduce
+
+    cell, _ = minkowski_reduce(structure.lattice.matrix)
+    spacings = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    heights = np.sort(np.mod(structure.cart_coords @ np.linalg.inv(cell), 1.0), axis=0)
+    gaps = np.diff(heights, axis=0, append=heights[:1] + 1).max(axis=0) * spacings
+    if gaps.max() > VACUUM_GAP:
+        raise StructureError(
+            f"{structure.composition.reduced_formula}: the cell has an empty gap of {gaps.max():.1f} A between two planes of "
+            "atoms, so it holds a slab (or a wire, or a molecule) in vacuum and not a bulk crystal. Give the bulk crystal itself "
+            "(its unit cell, without vacuum) and the plane by its Miller indices; the slabs are built from that"
+        )
 
 
 def plain(structure: Structure) -> Structure:

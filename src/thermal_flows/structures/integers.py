@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import gcd, lcm
 
+import numpy as np
+from numpy.typing import NDArray
+
 from thermal_flows.structures.errors import StructureError
 
 IntVector = tuple[int, int, int]
@@ -140,3 +143,63 @@ def inverse_unimodular(rows: Sequence[IntVector]) -> list[list[int]]:
         [d * h - e * g, b * g - a * h, a * e - b * d],
     ]
     return [[determinant * component for component in row] for row in adjugate]
+
+
+def sublattice_points(matrix: Sequence[Sequence[int]]) -> NDArray[np.intp]:
+    """Points of the square lattice inside one cell of a sublattice.
+
+    Parameters
+    ----------
+    matrix : (2, 2) integers
+        Rows: the vectors of the sublattice cell. The determinant must not be zero.
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (abs(det), 2)
+        All n with n = x matrix and 0 <= x < 1, sorted by x; the first is (0, 0).
+    """
+    (a, b), (c, d) = ((int(x) for x in row) for row in matrix)
+    determinant = a * d - b * c
+    adjugate = np.array([[d, -b], [-c, a]]) * (1 if determinant > 0 else -1)
+    corners = np.array([[0, 0], [a, b], [c, d], [a + c, b + d]])
+    axes = [np.arange(low, high + 1) for low, high in zip(corners.min(axis=0), corners.max(axis=0), strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    scaled = points @ adjugate
+    inside = np.all((scaled >= 0) & (scaled < abs(determinant)), axis=1)
+    points, scaled = points[inside], scaled[inside]
+    return np.asarray(points[np.lexsort(scaled.T[::-1])], dtype=np.intp)
+
+
+def hermite_normal_form(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Row-style Hermite normal form of two independent integer rows: one form for all bases of what they span.
+
+    Raises
+    ------
+    ValueError
+        If the rows are not independent.
+    """
+    first, second = ([int(x) for x in row] for row in rows)
+    pivots = []
+    for column in range(len(first)):
+        while second[column]:
+            quotient = first[column] // second[column]
+            first, second = second, [x - quotient * y for x, y in zip(first, second, strict=True)]
+        if first[column]:
+            sign = 1 if first[column] > 0 else -1
+            pivots.append([sign * x for x in first])
+            if len(pivots) == 2:
+                break
+            first, second = second, [0] * len(second)
+    if len(pivots) < 2:
+        raise ValueError(f"the rows {rows} are not independent")
+    upper, lower = pivots
+    lead = next(i for i, x in enumerate(lower) if x)
+    quotient = upper[lead] // lower[lead]
+    return tuple(x - quotient * y for x, y in zip(upper, lower, strict=True)), tuple(lower)
+
+
+def common_divisor_of_minors(rows: Sequence[Sequence[int]]) -> int:
+    """Greatest common divisor of the 2x2 minors of two integer rows; 1 if they span all integer points of their plane."""
+    first, second = rows
+    n = len(first)
+    return gcd(*(int(first[i] * second[j] - first[j] * second[i]) for i in range(n) for j in range(i + 1, n)))

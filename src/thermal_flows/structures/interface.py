@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thermal_flows.structures.coincidence import IDENTITY, IntMatrix, Match, determinant
 from thermal_flows.structures.errors import StructureError
-from thermal_flows.structures.integers import IntVector
-from thermal_flows.structures.matching import basis_from_metric, deformation, match_bases
-from thermal_flows.structures.oriented import OrientedCell, oriented_cell, sorted_atoms
-from thermal_flows.structures.planes import wrap
+from thermal_flows.structures.integers import IntVector, sublattice_points
+from thermal_flows.structures.planes import Termination
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from pymatgen.core import Structure
 
 Float = NDArray[np.float64]
-Strained = Literal["film", "substrate", "both"]
 
 IN_PLANE_TOLERANCE = 1e-6
 """Largest difference in Angstrom between in-plane vectors that count as common."""
@@ -29,7 +25,7 @@ IN_PLANE_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Interface:
-    """Substrate|film: two stacking units on a common in-plane cell, ready to be stacked.
+    """Substrate|film: two primitive stacking units that share an in-plane cell, ready to be stacked.
 
     The pair is written substrate|film; the left lead is the substrate (at the bottom), the right lead
     the film.
@@ -37,22 +33,31 @@ class Interface:
     Attributes
     ----------
     substrate, film : ase.Atoms
-        Stacking units of both sides: identical a1 (along +x) and a2 (in the xy plane), a3 with
-        positive z and possibly oblique, periodic. The starting plane is at z = 0.
+        Primitive stacking units of both sides, strained: a1 and a2 in the xy plane, a3 with positive z and
+        possibly oblique, periodic. The starting plane is at z = 0. Bulk properties are those of these units.
     strain : dict
         JSON-able report: ``strained`` (which side), ``in_plane_cell`` (rows a1, a2 of the common
-        cell, Angstrom), ``film_basis`` (integer change of the film's own basis) and for ``substrate`` and
-        ``film`` the ``unstrained_in_plane_cell``, ``rotation_deg``, ``engineering`` and ``green_lagrange``
-        strain in the Cartesian frame of the common cell, and the ``principal`` strains.
+        cell, Angstrom) and for ``substrate`` and ``film`` the ``unstrained_in_plane_cell`` (of the common cell before strain),
+        ``rotation_deg``, ``engineering`` and ``green_lagrange`` strain in the Cartesian frame of the common cell, and the
+        ``principal`` strains.
     substrate_miller, film_miller : tuple of int
         Planes of the conventional standard cells.
     substrate_termination, film_termination : int
         Atomic planes with which the units start.
     shift : tuple of float
-        In-plane shift of the film in fractions of a1 and a2, from the continued lattice.
+        In-plane shift of the film in fractions of a1 and a2 of the substrate unit, from the continued lattice.
     gap : float or None
         Distance in Angstrom between the outermost planes at both interfaces; None takes the mean of the
         spacings that both crystals have there.
+    substrate_supercell, film_supercell : tuple of tuple of int
+        Rows: the common a1 (along +x) and a2 in terms of a1 and a2 of the unit. The identity for pairs that match
+        cell by cell.
+    match : Match or None
+        How the cells were matched, in the bases of the oriented cells.
+    standard_match : bool
+        Whether that is the match cell by cell that is taken unless another one is asked for.
+    substrate_planes, film_planes : tuple of Termination
+        All atomic planes of the units; see ``OrientedCell.terminations``.
     """
 
     substrate: Atoms
@@ -64,12 +69,57 @@ class Interface:
     film_termination: int = 0
     shift: tuple[float, float] = (0.0, 0.0)
     gap: float | None = None
+    substrate_supercell: IntMatrix = IDENTITY
+    film_supercell: IntMatrix = IDENTITY
+    match: Match | None = None
+    standard_match: bool = True
+    substrate_planes: tuple[Termination, ...] = ()
+    film_planes: tuple[Termination, ...] = ()
+
+    @property
+    def in_plane_cell(self) -> Float:
+        """Common in-plane vectors: rows a1 (along +x) and a2 (in the xy plane), (2, 3) in Angstrom."""
+        cell = np.array(self.substrate_supercell) @ self.substrate.cell.array[:2]
+        cell[np.abs(cell) < 1e-12] = 0.0
+        return np.asarray(cell, dtype=np.float64)
 
     @property
     def area(self) -> float:
         """Area of the common in-plane cell in Angstrom^2."""
-        cell = self.substrate.cell.array
-        return float(cell[0, 0] * cell[1, 1])
+        return float(abs(np.linalg.det(self.in_plane_cell[:, :2])))
+
+    @property
+    def copies(self) -> tuple[int, int]:
+        """In-plane copies of the substrate and of the film unit in the common cell."""
+        return determinant(self.substrate_supercell), determinant(self.film_supercell)
+
+    @property
+    def atoms_per_unit(self) -> tuple[int, int]:
+        """Atoms that one stacking unit of substrate and film adds to a junction."""
+        return len(self.substrate) * self.copies[0], len(self.film) * self.copies[1]
+
+    @property
+    def contacts(self) -> tuple[str, str]:
+        """The planes that meet at the interface, and at the other interface of the periodic junction cell, read upwards.
+
+        Raises
+        ------
+        StructureError
+            If the interface was made without the planes of its units.
+        """
+        if not (self.substrate_planes and self.film_planes):
+            raise StructureError(
+                "the planes of the stacking units are not known; make the interface with build_interface"
+            )
+        substrate, film = self.label.split("|")
+        sides = (
+            (substrate, self.substrate_planes, self.substrate_termination),
+            (film, self.film_planes, self.film_termination),
+        )
+        # a unit that starts with a plane ends with the one below it
+        top = [f"{name} plane {planes[t - 1].index} ({planes[t - 1].composition})" for name, planes, t in sides]
+        bottom = [f"{name} plane {planes[t].index} ({planes[t].composition})" for name, planes, t in sides]
+        return f"{top[0]} | {bottom[1]}", f"{top[1]} | {bottom[0]}"
 
     @property
     def label(self) -> str:
@@ -78,10 +128,10 @@ class Interface:
 
         sides = ((self.substrate, self.substrate_miller), (self.film, self.film_miller))
         names = [Composition(atoms.get_chemical_formula()).reduced_formula for atoms, _ in sides]
-        return "|".join(f"{name}({_plane(miller)})" for name, (_, miller) in zip(names, sides, strict=True))
+        return "|".join(f"{name}({plane_name(miller)})" for name, (_, miller) in zip(names, sides, strict=True))
 
     def with_units(self, substrate: Atoms, film: Atoms) -> Interface:
-        """Copy with other (relaxed) stacking units on the same in-plane cell.
+        """Copy with other (relaxed) stacking units on the same in-plane cells.
 
         Parameters
         ----------
@@ -112,12 +162,14 @@ class Interface:
                     f"{new.cell.array[:2].tolist()} instead of {old.cell.array[:2].tolist()}; relax units with a1 and "
                     "a2 fixed, or strain the crystals before build_interface"
                 )
-        units = [atoms.copy() for atoms in (substrate, film)]
-        for atoms in units:
+        units = []
+        for new, old in ((substrate, self.substrate), (film, self.film)):
             # equal to round-off, also when a file has passed between
+            atoms = new.copy()
             cell = atoms.cell.array.copy()
-            cell[:2] = self.substrate.cell.array[:2]
+            cell[:2] = old.cell.array[:2]
             atoms.set_cell(cell, scale_atoms=False)
+            units.append(atoms)
         return replace(self, substrate=units[0], film=units[1])
 
     def junction(
@@ -140,13 +192,14 @@ class Interface:
         -------
         ase.Atoms
             Cell rows a1, a2, c = n_substrate a3_substrate + n_film a3_film, with c_z corrected by both
-            gaps. All substrate atoms unit by unit, then all film atoms unit by unit. Unit n of the
-            substrate sits exactly at its positions plus n a3; film unit 0 starts where substrate unit
-            n_substrate would start, shifted in plane, with the distance between the outermost planes
-            equal to ``gap``. Positions are not wrapped. Arrays ``side`` (0 substrate, 1 film), ``unit``
-            (within the side) and ``site`` (within the unit). ``info["interface_z"]`` is the height in
-            Angstrom midway between the outermost planes of the interface, ``info["second_interface_z"]``
-            that of the other interface, film below and substrate above, across the cell boundary.
+            gaps. All substrate atoms unit by unit, then all film atoms unit by unit; the in-plane copies of a unit
+            one after the other. Unit n of the substrate sits exactly at its positions plus n a3; film unit 0
+            starts where substrate unit n_substrate would start, shifted in plane, with the distance between
+            the outermost planes equal to ``gap``. Positions are not wrapped. Arrays ``side`` (0 substrate,
+            1 film), ``unit`` (within the side), ``copy`` (in the plane) and ``site`` (within the unit).
+            ``info["interface_z"]`` is the height in Angstrom midway between the outermost planes of the
+            interface, ``info["second_interface_z"]`` that of the other interface, film below and substrate
+            above, across the cell boundary; :attr:`contacts` names the planes that meet at both.
 
         Raises
         ------
@@ -162,8 +215,8 @@ class Interface:
         for name, number in (("n_substrate", n_substrate), ("n_film", n_film)):
             if not isinstance(number, int | np.integer) or number < 1:
                 raise StructureError(f"{name} must be a positive integer, not {number!r}")
-        gap = _checked_gap(self.gap if gap is None else gap)
-        u, v = _checked_shift(self.shift if shift is None else shift)
+        gap = checked_gap(self.gap if gap is None else gap)
+        u, v = checked_shift(self.shift if shift is None else shift)
 
         a3_s, a3_f = self.substrate.cell.array[2], self.film.cell.array[2]
         z_s, z_f = self.substrate.positions[:, 2], self.film.positions[:, 2]
@@ -174,13 +227,14 @@ class Interface:
         top = (n_substrate - 1) * a3_s[2] + z_s.max()
         origin = n_substrate * a3_s + u * self.substrate.cell.array[0] + v * self.substrate.cell.array[1]
         origin[2] = top + distance - z_f.min()
-        cell = self.substrate.cell.array.copy()
+        cell = np.zeros((3, 3))
+        cell[:2] = self.in_plane_cell
         cell[2] = n_substrate * a3_s + n_film * a3_f
         film_top = origin[2] + (n_film - 1) * a3_f[2] + z_f.max()
         cell[2, 2] = film_top + distance - z_s.min()
 
-        atoms = _repeat(self.substrate, n_substrate, np.zeros(3), side=0)
-        atoms += _repeat(self.film, n_film, origin, side=1)
+        atoms = _repeat(self.substrate, n_substrate, self.substrate_supercell, np.zeros(3), side=0)
+        atoms += _repeat(self.film, n_film, self.film_supercell, origin, side=1)
         atoms.set_cell(cell, scale_atoms=False)
         atoms.pbc = True
         atoms.info["interface_z"] = float(top + 0.5 * distance)
@@ -188,24 +242,28 @@ class Interface:
         return atoms
 
 
-def _plane(miller: IntVector) -> str:
+def plane_name(miller: IntVector) -> str:
+    """Miller indices as they are written, ``001`` or ``1 1 -2``."""
     return "".join(map(str, miller)) if all(0 <= m <= 9 for m in miller) else " ".join(map(str, miller))
 
 
-def _repeat(unit: Atoms, number: int, origin: Float, *, side: int) -> Atoms:
-    """Stack copies of a unit, each one a3 further, with the arrays side, unit and site."""
+def _repeat(unit: Atoms, number: int, supercell: IntMatrix, origin: Float, *, side: int) -> Atoms:
+    """Stack copies of a unit, each one a3 further, with the arrays side, unit, copy and site."""
     from ase import Atoms
 
-    n = len(unit)
-    index = np.repeat(np.arange(number), n)
+    in_plane = sublattice_points(supercell)
+    n, k = len(unit), len(in_plane)
+    level, copy = np.divmod(np.arange(number * k), k)
+    jumps = in_plane[copy] @ unit.cell.array[:2] + level[:, None] * unit.cell.array[2]
     atoms = Atoms(
-        numbers=np.tile(unit.numbers, number),
-        positions=np.tile(unit.positions, (number, 1)) + origin + index[:, None] * unit.cell.array[2],
-        masses=np.tile(unit.get_masses(), number),
+        numbers=np.tile(unit.numbers, number * k),
+        positions=(unit.positions[None] + origin + jumps[:, None]).reshape(-1, 3),
+        masses=np.tile(unit.get_masses(), number * k),
     )
-    atoms.set_array("side", np.full(n * number, side))
-    atoms.set_array("unit", index)
-    atoms.set_array("site", np.tile(np.arange(n), number))
+    atoms.set_array("side", np.full(n * number * k, side))
+    atoms.set_array("unit", np.repeat(level, n))
+    atoms.set_array("copy", np.repeat(copy, n))
+    atoms.set_array("site", np.tile(np.arange(n), number * k))
     return atoms
 
 
@@ -215,7 +273,8 @@ def _check_unit(name: str, atoms: Atoms) -> None:
         raise StructureError(f"a3 of the {name} unit must point upwards (positive z); its cell is {cell.tolist()}")
 
 
-def _checked_gap(gap: float | None) -> float | None:
+def checked_gap(gap: float | None) -> float | None:
+    """A distance in Angstrom or None, else a :class:`StructureError`."""
     if gap is None:
         return None
     if not np.isfinite(gap) or gap <= 0:
@@ -223,147 +282,9 @@ def _checked_gap(gap: float | None) -> float | None:
     return float(gap)
 
 
-def _checked_shift(shift: Sequence[float]) -> tuple[float, float]:
+def checked_shift(shift: Sequence[float]) -> tuple[float, float]:
+    """Two fractions, else a :class:`StructureError`."""
     values = np.asarray(shift, dtype=float)
     if values.shape != (2,) or not np.all(np.isfinite(values)):
         raise StructureError(f"shift is two fractions of a1 and a2, for example (0.5, 0.0); got {shift!r}")
     return float(values[0]), float(values[1])
-
-
-def _strained_unit(unit: OrientedCell, basis: NDArray[np.intp], in_plane: Float) -> Atoms:
-    """Stacking unit with its in-plane basis changed by ``basis`` and strained to ``in_plane``."""
-    own = basis @ unit.in_plane
-    if np.array_equal(own, in_plane):
-        return unit.atoms.copy()
-    atoms = unit.atoms.copy()
-    to_fractional = np.linalg.inv(own)
-    cell = np.zeros((3, 3))
-    cell[:2, :2] = in_plane
-    cell[2, :2] = atoms.cell.array[2, :2] @ to_fractional @ in_plane
-    cell[2, 2] = unit.height
-    fractional = wrap(atoms.positions[:, :2] @ to_fractional)
-    fractional[np.abs(fractional) < 1e-9] = 0.0
-    atoms.positions[:, :2] = fractional @ in_plane
-    atoms.set_cell(cell, scale_atoms=False)
-    return sorted_atoms(atoms)
-
-
-def _shared_basis(substrate: Float, film: Float) -> Float:
-    """Basis of the mean metric tensor of both sides."""
-    return basis_from_metric(0.5 * (substrate @ substrate.T + film @ film.T))
-
-
-def _shared_strain(substrate: Float, film: Float) -> float:
-    """Largest principal strain of either side on the shared basis."""
-    common = _shared_basis(substrate, film)
-    return max(deformation(substrate, common).largest, deformation(film, common).largest)
-
-
-def _name(cell: OrientedCell) -> str:
-    return f"{cell.conventional.composition.reduced_formula}({_plane(cell.miller)})"
-
-
-def _format(cell: Float) -> str:
-    return "a1 = ({:.4f}, {:.4f}), a2 = ({:.4f}, {:.4f}) A".format(*cell.ravel())
-
-
-def build_interface(
-    substrate: str | Path | Structure,
-    film: str | Path | Structure,
-    *,
-    substrate_miller: Sequence[int] = (0, 0, 1),
-    film_miller: Sequence[int] = (0, 0, 1),
-    substrate_termination: int = 0,
-    film_termination: int = 0,
-    strain: Strained = "film",
-    max_strain: float = 0.05,
-    shift: Sequence[float] = (0.0, 0.0),
-    gap: float | None = None,
-    symprec: float = 0.01,
-) -> Interface:
-    """Stack two crystals whose planes share one primitive in-plane cell.
-
-    Parameters
-    ----------
-    substrate, film : str, pathlib.Path or pymatgen.core.Structure
-        Anything that :func:`thermal_flows.structures.crystal` takes. Give the crystals at the lattice
-        constants of the potential in use: built-in ones have experimental constants.
-    substrate_miller, film_miller : sequence of int
-        Planes of the **conventional standard cells**; see :func:`thermal_flows.structures.oriented_cell`.
-    substrate_termination, film_termination : int
-        Atomic plane with which each stacking unit starts.
-    strain : {"film", "substrate", "both"}
-        Side that is strained. With "both" the common cell has the mean of the two metric tensors.
-    max_strain : float
-        Largest magnitude allowed for a principal strain of a strained side.
-    shift : sequence of float
-        In-plane shift of the film in fractions of the common a1 and a2.
-    gap : float, optional
-        Distance in Angstrom of the outermost planes at the interface; by default the mean of the
-        spacings that both crystals have there.
-    symprec : float
-        Symmetry tolerance in Angstrom.
-
-    Returns
-    -------
-    Interface
-        Strain is applied in the plane only: heights are those of the unstrained crystals (no Poisson
-        contraction) until relaxed units are given to :meth:`Interface.with_units`.
-
-    Raises
-    ------
-    StructureError
-        If a principal strain exceeds ``max_strain``, an option is unknown, or a crystal or plane cannot
-        be built.
-
-    Notes
-    -----
-    The film may be turned about the normal by any rotation that maps one reduced basis of its plane
-    lattice onto that of the substrate; see :func:`thermal_flows.structures.matching.match_bases`. Only
-    pairs that match cell by cell are built here.
-    """
-    if strain not in ("film", "substrate", "both"):
-        raise StructureError(f"strain must be 'film', 'substrate' or 'both', not {strain!r}")
-    if not np.isfinite(max_strain) or max_strain < 0:
-        raise StructureError(f"max_strain must be a number >= 0 such as 0.05; got {max_strain!r}")
-    gap, shift = _checked_gap(gap), _checked_shift(shift)
-    below = oriented_cell(substrate, substrate_miller, termination=substrate_termination, symprec=symprec)
-    above = oriented_cell(film, film_miller, termination=film_termination, symprec=symprec)
-
-    basis, _ = match_bases(below.in_plane, above.in_plane)
-    own_s, own_f = below.in_plane, basis @ above.in_plane
-    if strain == "film":
-        common = own_s
-    elif strain == "substrate":
-        common = basis_from_metric(own_f @ own_f.T)
-    else:
-        common = _shared_basis(own_s, own_f)
-    sides = {"substrate": deformation(own_s, common), "film": deformation(own_f, common)}
-
-    strained = [side for side in ("substrate", "film") if strain in (side, "both")]
-    if any(sides[side].largest > max_strain for side in strained):
-        numbers = " and ".join(f"{side} {np.round(sides[side].principal * 100, 2).tolist()} %" for side in strained)
-        pair = f"{_name(above)} on {_name(below)}"
-        cures = ["raise max_strain", "choose other planes"]
-        if strain != "both" and _shared_strain(own_s, own_f) <= max_strain:
-            cures.insert(0, "share the strain with strain='both'")
-        raise StructureError(
-            f"{pair}: the best cell-by-cell match strains the {numbers} (principal strains), more than "
-            f"max_strain = {max_strain * 100:g} %. Substrate {_format(own_s)}; film {_format(own_f)}. "
-            f"You can {', '.join(cures[:-1])} or {cures[-1]}; matched supercells are not built yet"
-        )
-
-    report: dict[str, Any] = {"strained": strain, "in_plane_cell": common.tolist(), "film_basis": basis.tolist()}
-    for side, own in (("substrate", own_s), ("film", own_f)):
-        report[side] = {"unstrained_in_plane_cell": own.tolist(), **sides[side].as_dict()}
-    return Interface(
-        substrate=_strained_unit(below, np.eye(2, dtype=int), common),
-        film=_strained_unit(above, basis, common),
-        strain=report,
-        substrate_miller=below.miller,
-        film_miller=above.miller,
-        substrate_termination=below.termination,
-        film_termination=above.termination,
-        shift=shift,
-        gap=gap,
-    )

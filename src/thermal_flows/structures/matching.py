@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 
+LENGTH_TIE = 1e-6
+"""Relative difference below which two squared lengths count as equal."""
+
 LARGEST_INDEX = 3
 """Largest integer in the changes of basis that are tried; both bases are Gauss-reduced beforehand."""
 
@@ -126,3 +129,48 @@ def match_bases(substrate: Float, film: Float) -> tuple[NDArray[np.intp], InPlan
     ties = [(deformation(m @ film, substrate), m) for measure, m in found if measure <= least + STRAIN_TIE]
     strain, matrix = min(ties, key=lambda t: (round(abs(t[0].rotation_deg), 6), t[0].rotation_deg < 0))
     return matrix, strain
+
+
+def gauss_reduced(basis: Float) -> NDArray[np.intp]:
+    """Change to a reduced, right-handed basis of a 2D lattice.
+
+    Parameters
+    ----------
+    basis : numpy.ndarray
+        (2, 2) right-handed rows in Angstrom.
+
+    Returns
+    -------
+    numpy.ndarray
+        Integer (2, 2) matrix of determinant +1. The rows of ``matrix @ basis`` are a shortest vector and the shortest one that
+        completes the basis, at 90 to 120 degrees where there is a choice; of several such bases the one whose first vector is
+        nearest to +x, counter-clockwise of two.
+    """
+    matrix = np.eye(2, dtype=np.intp)
+    while True:
+        a, b = matrix @ basis
+        step = round(float(a @ b / (a @ a)))
+        if step and abs(a @ b) > (0.5 + LENGTH_TIE) * (a @ a):
+            matrix = np.array([matrix[0], matrix[1] - step * matrix[0]])
+        elif b @ b < (a @ a) * (1 - LENGTH_TIE):
+            matrix = np.array([matrix[1], -matrix[0]])
+        else:
+            break
+    best: tuple[tuple[float, ...], NDArray[np.intp]] | None = None
+    reduced = matrix @ basis
+    lengths = (reduced**2).sum(axis=1)
+    for entries in product((-1, 0, 1), repeat=4):
+        change = np.array(entries).reshape(2, 2)
+        if entries[0] * entries[3] - entries[1] * entries[2] != 1:
+            continue
+        a, b = change @ reduced
+        if a @ a > lengths[0] * (1 + LENGTH_TIE) or b @ b > lengths[1] * (1 + LENGTH_TIE):
+            continue
+        angle = float(np.degrees(np.arctan2(a[1], a[0])))
+        acute = float(a @ b > LENGTH_TIE * lengths[0])
+        key = (acute, round(abs(angle), 6), float(angle < 0))
+        if best is None or key < best[0]:
+            best = key, change @ matrix
+    if best is None:
+        raise ValueError(f"no basis of the lattice {np.asarray(basis).tolist()} is reduced")
+    return best[1]

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
-from math import gcd
+from math import gcd, lcm
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thermal_flows.structures.coincidence import IntMatrix, as_matrix
 from thermal_flows.structures.crystals import analyzer
 from thermal_flows.structures.errors import StructureError
 from thermal_flows.structures.integers import (
@@ -24,8 +25,17 @@ from thermal_flows.structures.integers import (
     plane_basis,
     primitive_basis,
 )
-from thermal_flows.structures.planes import ROUND_OFF, Start, Termination, canonical_starts, order, wrap
+from thermal_flows.structures.planes import (
+    LENGTH_TOLERANCE,
+    ROUND_OFF,
+    Start,
+    Termination,
+    canonical_starts,
+    order,
+    wrap,
+)
 from thermal_flows.structures.setting import conventional_cell
+from thermal_flows.structures.symmetry import upright_operations
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -61,6 +71,9 @@ class OrientedCell:
         new = rotation @ old.
     conventional : pymatgen.core.Structure
         The cell to which the Miller indices refer: :func:`thermal_flows.structures.conventional_cell`.
+    conventional_in_plane : tuple of tuple of int
+        Rows: in terms of a1 and a2, the reduced in-plane cell of the conventional lattice, whose vectors have whole direction
+        indices: the a x a square on (001) of a cubic crystal, the 2 x 2 hexagon on (111) of a face-centred one.
     """
 
     atoms: Atoms
@@ -70,6 +83,7 @@ class OrientedCell:
     vectors: tuple[FractionVector, FractionVector, FractionVector]
     rotation: Float
     conventional: Structure
+    conventional_in_plane: IntMatrix
 
     @property
     def in_plane(self) -> Float:
@@ -191,8 +205,13 @@ def _shortest_step(n3: IntVector, plane: tuple[IntVector, IntVector], lattice: _
     return (best[0], best[1], best[2])
 
 
-def _terminations(starts: list[Start], planes: list[NDArray[np.intp]], height: float) -> tuple[Termination, ...]:
+def _terminations(
+    starts: list[Start], planes: list[NDArray[np.intp]], cell: Float, symprec: float
+) -> tuple[Termination, ...]:
     from ase.data import chemical_symbols
+
+    height = float(cell[2, 2])
+    rises = np.array([rise for _, rise in upright_operations(_atoms(starts[0], cell), symprec)])
 
     first = starts[0]
     level = dict(zip(first.atoms.tolist(), first.fractional[:, 0] * height, strict=True))
@@ -201,13 +220,19 @@ def _terminations(starts: list[Start], planes: list[NDArray[np.intp]], height: f
     for i, plane in enumerate(planes):
         gap = level[int(plane[0])] - level[int(planes[i - 1][-1])]
         below.append(float(gap if i else gap + height))
+    z = np.array([level[int(plane[0])] for plane in planes])
+    # planes one above the other by the rise of an operation
+    apart = ((z[None] - z[:, None]) / height)[:, :, None] - rises
+    apart -= np.rint(apart)
+    equal = np.any(np.abs(apart) * height < LENGTH_TOLERANCE, axis=2)
     return tuple(
         Termination(
             index=i,
             species=tuple(sorted(chemical_symbols[number[int(atom)]] for atom in plane)),
-            z=float(level[int(plane[0])]),
+            z=float(z[i]),
             spacing=below[(i + 1) % len(planes)],
             spacing_below=below[i],
+            equivalent_to=int(np.argmax(equal[:, i])),
         )
         for i, plane in enumerate(planes)
     )
@@ -292,7 +317,7 @@ def oriented_cell(
     in_unit = wrap(fractional @ np.array(inverse_unimodular([a1, a2, a3]), dtype=float))
     a3_in_plane = cell[2, :2] @ np.linalg.inv(cell[:2, :2])
     planes, starts = canonical_starts(in_unit, a3_in_plane, numbers, float(cell[2, 2]), tolerance)
-    terminations = _terminations(starts, planes, float(cell[2, 2]))
+    terminations = _terminations(starts, planes, cell, symprec)
     if termination not in range(len(starts)):
         listed = "; ".join(f"{t.index}: {' '.join(t.species)}, {t.spacing:.3f} A to the next" for t in terminations)
         raise StructureError(
@@ -306,4 +331,51 @@ def oriented_cell(
         vectors=(lattice.indices(a1), lattice.indices(a2), lattice.indices(a3)),
         rotation=rotation,
         conventional=conventional,
+        conventional_in_plane=_conventional_in_plane(a1, a2, lattice, normal),
     )
+
+
+def _conventional_in_plane(a1: IntVector, a2: IntVector, lattice: _Lattice, normal: Float) -> IntMatrix:
+    """In-plane cell of the conventional lattice in terms of a1 and a2."""
+    rows = np.array([a1, a2])
+    largest = lcm(*(index.denominator for vector in (a1, a2) for index in lattice.indices(vector)))
+
+    def whole(point: Sequence[int]) -> bool:
+        return all(index.denominator == 1 for index in lattice.indices((np.array(point) @ rows).tolist()))
+
+    first = next(m for m in range(1, largest + 1) if whole((m, 0)))
+    second = next((x, m) for m in range(1, largest + 1) for x in range(first) if whole((x, m)))
+    vectors = [tuple((np.array(point) @ rows).tolist()) for point in ((first, 0), second)]
+    reduced = _reduced_plane(vectors[0], vectors[1], lattice, normal)
+    found = np.rint(np.linalg.lstsq(rows.T.astype(float), np.array(reduced).T.astype(float), rcond=None)[0].T)
+    return as_matrix(found)
+
+
+def terminations(
+    structure: str | Path | Structure, miller: Sequence[int], *, tolerance: float = 0.05, symprec: float = 0.01
+) -> tuple[Termination, ...]:
+    """All atomic planes at which a crystal may be cut parallel to (h k l); none is left out.
+
+    Parameters
+    ----------
+    structure : str, pathlib.Path or pymatgen.core.Structure
+        Anything that :func:`thermal_flows.structures.crystal` takes.
+    miller : sequence of int
+        Of the conventional standard cell; see :func:`oriented_cell`.
+    tolerance : float
+        Atoms whose heights differ by less than this form one plane, Angstrom.
+    symprec : float
+        Symmetry tolerance in Angstrom.
+
+    Returns
+    -------
+    tuple of Termination
+        Upwards from termination 0, with composition, height, distances to the planes next to it and the plane to which
+        symmetry makes it equal.
+
+    Raises
+    ------
+    StructureError
+        As :func:`oriented_cell`.
+    """
+    return oriented_cell(structure, miller, tolerance=tolerance, symprec=symprec).terminations

@@ -31,6 +31,10 @@ class Termination:
         Distance in Angstrom to the next plane above (the first plane of the next unit for the last one).
     spacing_below : float
         Distance in Angstrom to the plane below, which the cut opens.
+    equivalent_to : int
+        The lowest plane that an operation of the crystal maps onto this one with the normal kept upwards; its own index if there
+        is none lower. Equivalent planes may be turned or mirrored in the plane ((001) of diamond: by 90 degrees), so that
+        on another crystal they need not make the same interface.
     """
 
     index: int
@@ -38,6 +42,13 @@ class Termination:
     z: float
     spacing: float
     spacing_below: float
+    equivalent_to: int
+
+    @property
+    def composition(self) -> str:
+        """Atoms per in-plane primitive cell, for example ``Ga2 N``."""
+        counts = {symbol: self.species.count(symbol) for symbol in self.species}
+        return " ".join(symbol if n == 1 else f"{symbol}{n}" for symbol, n in counts.items())
 
 
 def lexicographic(first: Float, second: Float) -> int:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from thermal_flows import units
 from thermal_flows.lattice.pair_constants import PairForceConstants
-from thermal_flows.lattice.supercell import from_table, symmetrised, with_sum_rule
+from thermal_flows.lattice.supercell import symmetrised, with_sum_rule
 from thermal_flows.transport.errors import JunctionError
-from thermal_flows.transport.junction import Junction
+from thermal_flows.transport.junction import Junction, outer_mismatch
 
 MISMATCH_TOLERANCE = 1e-5
 """Largest accepted difference between the device's outer layers and the leads, eV/Angstrom^2."""
@@ -88,6 +88,43 @@ def _as_slab(unit: PairForceConstants) -> PairForceConstants:
     )
 
 
+def check_orientation(name: str, cell: NDArray[np.float64]) -> None:
+    """Refuse a cell that is not written for transport along z.
+
+    Parameters
+    ----------
+    name : str
+        Of the cell, for the message.
+    cell : numpy.ndarray, shape (3, 3)
+        Rows, Angstrom.
+
+    Raises
+    ------
+    JunctionError
+        If a1 and a2 do not lie in the xy plane, or a3 does not point upwards.
+    """
+    cell = np.asarray(cell, dtype=float)
+    scale = float(np.linalg.norm(cell[:2], axis=1).max())
+    tilt = float(np.abs(cell[:2, 2]).max())
+    if tilt > 1e-6 * scale:
+        upward = [i + 1 for i in range(3) if abs(cell[i, 2]) > 1e-6 * scale]
+        now = f"(a{upward[0]} now?) " if len(upward) == 1 else ""
+        raise JunctionError(
+            f"a1 and a2 of the {name} cell must lie in the xy plane, the plane of the interface, because heat flows along z; "
+            f"they have z components up to {tilt:.3g} A: {np.round(cell, 3).tolist()}. Write the cell with the stacking "
+            f"direction {now}as a3 and turn it so that a1 x a2 points along +z; a3 itself may be oblique"
+        )
+    if cell[2, 2] <= 0 or np.linalg.det(cell) <= 0:
+        raise JunctionError(
+            f"a3 of the {name} cell must point upwards (positive z) and a1, a2, a3 be right-handed; the cell is "
+            f"{np.round(cell, 3).tolist()}. Exchange a1 and a2, or turn the cell by 180 degrees about x (with its positions)"
+        )
+
+
+SITE_TOLERANCE = 0.3
+"""How far an atom of a device's outer layers may sit from its lattice site, Angstrom."""
+
+
 @dataclass(frozen=True)
 class Window:
     """The part of a junction supercell that becomes the device.
@@ -114,7 +151,7 @@ def find_window(
     right: PairForceConstants,
     interface_z: float,
     cutoff: float,
-    site_tolerance: float = 0.3,
+    site_tolerance: float = SITE_TOLERANCE,
 ) -> Window:
     """Find the device in a junction supercell: what lies between a principal layer in the middle of either crystal.
 
@@ -141,6 +178,7 @@ def find_window(
     JunctionError
         If no layer can be found, with the side and what to do.
     """
+    check_orientation("junction", np.array(junction.cell))
     heights, masses = junction.get_positions()[:, 2], junction.get_masses()
     top = float(junction.cell[2, 2])
     bottom_atom, top_atom = heights.min(), heights.max()
@@ -301,40 +339,82 @@ def assemble(
             f"the device ({n_d} atoms) must hold at least two principal layers of either lead (2 x {n_l} + 2 x {n_r} atoms), so "
             "that its outer layers can be compared with the leads: use a longer junction supercell"
         )
-    compared, neglected = _within_lead_ranges(symmetric, n_l, n_r, lead_cutoffs or (cutoff, cutoff))
-    mismatch = Junction(left, right, compared).block_mismatch()
-    table = symmetric.pairs()
+    compared, neglected = _within_lead_ranges(symmetric, left, right, lead_cutoffs or (cutoff, cutoff))
+    mismatch = outer_mismatch(left, right, compared)
     last = n_d - n_r
-    kept = {
-        key: phi for key, phi in table.items() if not (key[0] < n_l or key[1] < n_l or key[0] >= last or key[1] >= last)
-    }
+    outer = (np.arange(n_d) < n_l) | (np.arange(n_d) >= last)
+    inner = ~(outer[symmetric.i] | outer[symmetric.j]) & (np.linalg.norm(symmetric.vectors, axis=1) <= cutoff)
+    blocks = [(symmetric.i[inner], symmetric.j[inner], symmetric.R[inner], symmetric.phi[inner])]
     for lead, start, forward in ((left, 0, 1), (right, last, -1)):
         step = lead.n_atoms * forward
-        for (i, j, a, b, c), phi in lead.pairs().items():
-            if c == 0:
-                kept[(start + i, start + j, a, b, 0)] = phi
-            elif c == forward:  # coupling of the outermost layer to the next, and back
-                kept[(start + i, start + step + j, a, b, 0)] = phi
-                kept[(start + step + j, start + i, -a, -b, 0)] = phi.T
-    stitched = from_table(symmetric, kept)
+        own, onward = lead.R[:, 2] == 0, lead.R[:, 2] == forward
+        in_plane = lead.R * [1, 1, 0]
+        blocks.append((start + lead.i[own], start + lead.j[own], in_plane[own], lead.phi[own]))
+        # coupling of the outermost layer to the next, and back
+        first, second = start + lead.i[onward], start + step + lead.j[onward]
+        blocks.append((first, second, in_plane[onward], lead.phi[onward]))
+        blocks.append((second, first, -in_plane[onward], lead.phi[onward].transpose(0, 2, 1)))
+    stitched = PairForceConstants(
+        symmetric.cell,
+        symmetric.positions,
+        symmetric.masses,
+        *(np.concatenate(parts) for parts in zip(*blocks, strict=True)),
+    )
     outside = np.zeros((n_d, 3, 3))
     down, up = left.R[:, 2] == -1, right.R[:, 2] == 1
     np.add.at(outside, left.i[down], left.phi[down])
     np.add.at(outside, last + right.i[up], right.phi[up])
-    outer = (np.arange(n_d) < n_l) | (np.arange(n_d) >= last)
     device, correction = with_sum_rule(stitched, outside, outer)
     return Assembly(Junction(left, right, device), mismatch, asymmetry, correction, neglected)
 
 
+def probe_mismatch(
+    left: PairForceConstants,
+    right: PairForceConstants,
+    supercell_pairs: PairForceConstants,
+    window: Window,
+    cutoff: float,
+    lead_cutoffs: tuple[float, float],
+) -> tuple[float, float]:
+    """How far the outer layers of a device are from the leads, from their own rows alone, eV/Angstrom^2.
+
+    Parameters are those of :func:`assemble`, but rows are needed only for the window's first and last principal layer.
+    """
+    n_l, n_r, n_d = left.n_atoms, right.n_atoms, len(window.atoms)
+    outer = np.concatenate([np.arange(n_l), np.arange(n_d - n_r, n_d)])
+    raw = _device_pairs(supercell_pairs, window, cutoff, outer)
+    compared, _ = _within_lead_ranges(raw, left, right, lead_cutoffs)
+    return outer_mismatch(left, right, compared)
+
+
 def _within_lead_ranges(
-    device: PairForceConstants, n_left: int, n_right: int, cutoffs: tuple[float, float]
+    device: PairForceConstants,
+    left: PairForceConstants,
+    right: PairForceConstants,
+    cutoffs: tuple[float, float],
 ) -> tuple[PairForceConstants, float]:
-    """The device without what its outer layers have beyond the range of their lead, and the largest such force constant."""
+    """The device without what the rows of its outer layers have beyond the range of their lead, and the largest such constant.
+
+    A pair is within the range if the lead has it, however the relaxation of the device has moved it across the cutoff.
+    """
     length = np.linalg.norm(device.vectors, axis=1)
-    last = device.n_atoms - n_right
-    in_left = (device.i < n_left) | (device.j < n_left)
-    in_right = (device.i >= last) | (device.j >= last)
-    beyond = (in_left & (length > cutoffs[0])) | (in_right & (length > cutoffs[1]))
+    n_l, n_r, n_d = left.n_atoms, right.n_atoms, device.n_atoms
+    reach = max(int(np.abs(part.R[:, :2]).max(initial=0)) for part in (device, left, right))
+
+    def code(i: NDArray[np.intp], j: NDArray[np.intp], R: NDArray[np.intp]) -> NDArray[np.int64]:
+        key = i.astype(np.int64) * n_d + j
+        return (key * (2 * reach + 1) + R[:, 0] + reach) * (2 * reach + 1) + R[:, 1] + reach
+
+    own = code(device.i, device.j, device.R)
+    beyond = np.zeros(len(length), dtype=bool)
+    for lead, start, forward, limit in ((left, 0, 1, cutoffs[0]), (right, n_d - n_r, -1, cutoffs[1])):
+        in_range = np.linalg.norm(lead.vectors, axis=1) <= limit
+        listed = []
+        for R3 in (0, forward):
+            at = in_range & (lead.R[:, 2] == R3)
+            listed.append(code(start + lead.i[at], start + R3 * lead.n_atoms + lead.j[at], lead.R[at]))
+        mine = (device.i < n_l) if start == 0 else (device.i >= start)
+        beyond |= mine & (length > limit - SITE_TOLERANCE) & ~np.isin(own, np.concatenate(listed))
     kept = PairForceConstants(
         device.cell,
         device.positions,
@@ -347,50 +427,89 @@ def _within_lead_ranges(
     return kept, float(np.abs(device.phi[beyond]).max(initial=0.0))
 
 
-def check_interface(junction: Junction, mesh: tuple[int, int] = (4, 4)) -> None:
+def check_interface(junction: Junction, mesh: tuple[int, int] | None = None) -> None:
     """Refuse an interface that is not at a minimum of the energy.
 
     With the leads held fixed the device's dynamical matrix is a principal part of that of the whole system, whose lowest
     eigenvalue cannot lie above it: a negative eigenvalue is an instability of the relaxed interface (or of its force
     constants), and not an effect of the cut.
 
+    Parameters
+    ----------
+    junction : Junction
+    mesh : tuple of int, optional
+        Wave vectors along b1 and b2, the zone centre among them; by default 4 where the in-plane vector is shorter
+        than 7 Angstrom, else 2, so that the zone boundary is there too.
+
     Raises
     ------
     JunctionError
         With the frequency and its wave vector.
     """
+    if mesh is None:
+        n1, n2 = (4 if length < 7.0 else 2 for length in np.linalg.norm(junction.device.cell[:2], axis=1))
+        mesh = n1, n2
     axes = [np.arange(n) / n for n in mesh]
     q = np.stack(np.meshgrid(*axes, [0.0], indexing="ij"), axis=-1).reshape(-1, 3)
-    bands = np.linalg.eigvalsh(junction.device.dynamical_matrices(q[q[:, 0] <= 0.5]))
-    at = int(bands[:, 0].argmin())
-    if bands[at, 0] < -1e-6 * bands.max():
+    # time reversal: -q has the same frequencies
+    _, first = np.unique(
+        [min((tuple(x), tuple(y))) for x, y in zip(q % 1, -q % 1, strict=True)], axis=0, return_index=True
+    )
+    worst: tuple[float, NDArray[np.float64]] | None = None
+    for point in q[np.sort(first)]:
+        matrix = junction.device.dynamical_matrices(point[None])[0]
+        slack = 1e-6 * float(matrix.diagonal().real.max())  # no more than the largest eigenvalue allows
+        # ten times cheaper than eigenvalues, and enough where all is well
+        if _is_positive(matrix + slack * np.eye(len(matrix))):
+            continue
+        bands = np.linalg.eigvalsh(matrix)
+        if bands[0] < -1e-6 * bands[-1] and (worst is None or bands[0] < worst[0]):
+            worst = float(bands[0]), point
+    if worst is not None:
+        lowest, at = worst
         raise JunctionError(
-            f"the interface is not at a minimum of the energy: frequency {units.w2_to_thz(bands[at, 0]):.4g} THz (negative: "
-            f"imaginary) at q = ({q[at, 0]:.4g}, {q[at, 1]:.4g}) with the leads held fixed. Try another shift, gap or "
+            f"the interface is not at a minimum of the energy: frequency {units.w2_to_thz(lowest):.4g} THz (negative: "
+            f"imaginary) at q = ({at[0]:.4g}, {at[1]:.4g}) with the leads held fixed. Try another shift, gap or "
             "termination, or displace atoms and relax again in a larger in-plane cell"
         )
 
 
-def _device_pairs(pairs: PairForceConstants, window: Window, cutoff: float) -> PairForceConstants:
-    """The supercell's pairs inside the window, relabelled to device atoms and unwrapped cells."""
+def _is_positive(matrix: NDArray[np.complex128]) -> bool:
+    """Whether a Hermitian matrix is positive definite."""
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _device_pairs(
+    pairs: PairForceConstants, window: Window, cutoff: float, rows: NDArray[np.intp] | None = None
+) -> PairForceConstants:
+    """The supercell's pairs inside the window, relabelled to device atoms and unwrapped cells.
+
+    Pairs up to :data:`SITE_TOLERANCE` beyond the cutoff are there too, because atoms of the outer layers are that far from their
+    lattice sites at most. Rows are needed for all atoms of the window, or for those of its atoms that ``rows`` lists.
+    """
     index = np.full(pairs.n_atoms, -1, dtype=np.intp)
     index[window.atoms] = np.arange(len(window.atoms))
     shift = np.zeros((pairs.n_atoms, 3), dtype=np.intp)
     shift[window.atoms] = window.shifts
-    keep = (index[pairs.i] >= 0) & (index[pairs.j] >= 0) & (np.linalg.norm(pairs.vectors, axis=1) <= cutoff)
-    i, j = pairs.i[keep], pairs.j[keep]
+    length = np.linalg.norm(pairs.vectors, axis=1)
+    keep = (index[pairs.i] >= 0) & (index[pairs.j] >= 0) & (length <= cutoff + SITE_TOLERANCE)
+    i, j, length = pairs.i[keep], pairs.j[keep], length[keep]
     # the vector is unchanged: r_j + R = (r_j + s_j) + (R - s_j), seen from r_i + s_i
-    R = pairs.R[keep] - shift[j] + shift[i]
-    if np.any(R[:, 2] != 0):
+    R, phi = pairs.R[keep] - shift[j] + shift[i], pairs.phi[keep]
+    through = R[:, 2] != 0
+    if np.any(through & (length <= cutoff)):
         raise JunctionError(
             f"atoms of the device couple through the other interface of the supercell within {cutoff:.3g} A: use a longer "
             "junction"
         )
-    missing = np.setdiff1d(np.arange(len(window.atoms)), np.unique(index[i]))
+    i, j, R, phi = i[~through], j[~through], R[~through], phi[~through]
+    missing = np.setdiff1d(np.arange(len(window.atoms)) if rows is None else rows, np.unique(index[i]))
     if missing.size:
         raise JunctionError(
             f"force constants of {missing.size} device atoms are missing: rows are needed for the whole window"
         )
-    return PairForceConstants(
-        pairs.cell, window.positions, pairs.masses[window.atoms], index[i], index[j], R, pairs.phi[keep]
-    )
+    return PairForceConstants(pairs.cell, window.positions, pairs.masses[window.atoms], index[i], index[j], R, phi)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from numpy.typing import NDArray
 
 from thermal_flows import units
-from thermal_flows.lattice.hessian import hessian_rows
+from thermal_flows.lattice.hessian import HessianRows, has_analytic_hessian, hessian_rows
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.lattice.supercell import (
     MAX_SUPERCELL_ATOMS,
@@ -23,6 +24,7 @@ from thermal_flows.lattice.supercell import (
     plane_spacings,
     repeats_for,
 )
+from thermal_flows.potentials.protocols import RowHessian
 from thermal_flows.potentials.relaxation import Relaxation, relax
 from thermal_flows.structures import Interface
 from thermal_flows.transport.assembly import (
@@ -32,11 +34,19 @@ from thermal_flows.transport.assembly import (
     check_interface,
     find_window,
     principal_layer,
+    probe_mismatch,
 )
 from thermal_flows.transport.errors import JunctionError, UnstableLeadError
 
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
+
+MIN_UNITS = 3
+"""Stacking units a side of the shortest junction there can be; see :func:`first_length`."""
+
+PROBE_MARGIN = 1.5
+"""The outer layers' own rows, not symmetrised, must differ from the leads by this much more than allowed before the rest of the
+force constants is not computed."""
 
 
 @dataclass(frozen=True)
@@ -191,36 +201,35 @@ def construct_junction(
         bulks[name] = lead_force_constants(relaxations[name].atoms, calculator, settings, progress)
         check_stability(f"the {name} ({unit.get_chemical_formula()})", bulks[name].pairs)
     interface = interface.with_units(relaxations["substrate"].atoms, relaxations["film"].atoms)
+    # of the primitive units; leads are their exact copies in the common cell
     layers = (principal_layer(bulks["substrate"].pairs), principal_layer(bulks["film"].pairs))
+    leads = (
+        layers[0].in_plane_supercell(interface.substrate_supercell),
+        layers[1].in_plane_supercell(interface.film_supercell),
+    )
     cutoff = max(bulks["substrate"].cutoff, bulks["film"].cutoff)
     n_units = first_length(interface, layers, cutoff, settings.extra_layers)
     history: list[tuple[int, int, float, float]] = []
+    ranges = (bulks["substrate"].cutoff, bulks["film"].cutoff)
+    relaxed: Relaxation | None = None
     while True:
-        report(f"relaxing the junction of {n_units[0]} + {n_units[1]} stacking units")
-        relaxed = relax(
-            interface.junction(*n_units),
-            calculator,
-            "normal",
-            fmax=settings.fmax,
-            max_steps=settings.max_relaxation_steps,
-        )
+        size = junction_size(interface, n_units)
+        if size > settings.max_atoms:
+            raise JunctionError(_size_message(interface, n_units, settings))
+        report(f"relaxing the junction of {n_units[0]} + {n_units[1]} stacking units, {size} atoms")
+        start = interface.junction(*n_units) if relaxed is None else lengthened(relaxed.atoms, interface, n_units)
+        relaxed = relax(start, calculator, "normal", fmax=settings.fmax, max_steps=settings.max_relaxation_steps)
         report("force constants of the junction")
-        ranges = (bulks["substrate"].cutoff, bulks["film"].cutoff)
-        device = _device(relaxed.atoms, layers, ranges, calculator, settings, progress)
-        left, right = device.assembly.mismatch
+        device = _device(relaxed.atoms, leads, ranges, calculator, settings, progress)
+        left, right = device.mismatch
         history.append((*n_units, left, right))
-        if max(left, right) <= settings.mismatch_tolerance:
+        if device.assembly is not None and max(left, right) <= settings.mismatch_tolerance:
             break
         # exponential where it is relaxation; constant where it is noise, folding or a neglected tail
         stalled = len(history) >= 3 and max(left, right) > 0.8 * max(history[-3][2:])
         if stalled or len(history) > settings.max_lengthenings:
             raise JunctionError(_difference_message(settings, history, device, stalled))
-        n_units = (
-            n_units[0]
-            + (2 * _units_per_layer(interface.substrate, layers[0]) if left > settings.mismatch_tolerance else 0),
-            n_units[1]
-            + (2 * _units_per_layer(interface.film, layers[1]) if right > settings.mismatch_tolerance else 0),
-        )
+        n_units = _longer(history, settings, (interface.substrate, interface.film), layers)
     check_interface(device.assembly.junction)
     relaxations["junction"] = relaxed
     return Construction(
@@ -256,6 +265,83 @@ def lead_force_constants(
     )
 
 
+def _longer(
+    history: list[tuple[int, int, float, float]],
+    settings: ConstructionSettings,
+    units_: tuple[Atoms, Atoms],
+    layers: tuple[PairForceConstants, PairForceConstants],
+) -> tuple[int, int]:
+    """The next length: two principal layers more a side, or as many as the decay seen so far asks for (up to eight)."""
+    longer: list[int] = []
+    for side in (0, 1):
+        n, mismatch = int(history[-1][side]), history[-1][2 + side]
+        step = 2 * _units_per_layer(units_[side], layers[side])
+        if mismatch > settings.mismatch_tolerance:
+            steps = 1
+            if len(history) > 1 and history[-2][side] < n and mismatch < 0.8 * history[-2][2 + side]:
+                decay = np.log(history[-2][2 + side] / mismatch) / (n - history[-2][side])
+                missing = np.log(mismatch / settings.mismatch_tolerance) / decay
+                steps = int(np.clip(np.ceil(missing / step), 1, 4))
+            n += steps * step
+        longer.append(n)
+    return longer[0], longer[1]
+
+
+def lengthened(relaxed: Atoms, interface: Interface, n_units: tuple[int, int]) -> Atoms:
+    """A relaxed junction with stacking units put into the middle of either crystal.
+
+    Parameters
+    ----------
+    relaxed : ase.Atoms
+        Made by :meth:`Interface.junction` and relaxed.
+    interface : Interface
+        With the bulk units.
+    n_units : tuple of int
+        Units of substrate and film of the result, not fewer than there are.
+
+    Returns
+    -------
+    ase.Atoms
+        Ordered like ``interface.junction(*n_units)``. Both interfaces keep what has relaxed around them.
+    """
+    longer = interface.junction(*n_units)
+    side, unit = relaxed.arrays["side"], relaxed.arrays["unit"]
+    positions = np.zeros_like(longer.positions)
+    lift = np.zeros(3)
+    for which, atoms in ((0, interface.substrate), (1, interface.film)):
+        old = int(unit[side == which].max()) + 1
+        added, middle = n_units[which] - old, old // 2
+        per_unit = interface.atoms_per_unit[which]
+        own = relaxed.positions[side == which].reshape(old, per_unit, 3) + lift
+        a3 = np.array(atoms.cell)[2]
+        inserted = own[middle] + np.arange(added)[:, None, None] * a3
+        positions[longer.arrays["side"] == which] = np.concatenate(
+            [own[:middle], inserted, own[middle:] + added * a3]
+        ).reshape(-1, 3)
+        lift = lift + added * a3
+    cell = np.array(relaxed.cell)
+    cell[2] += lift
+    longer.set_cell(cell, scale_atoms=False)
+    longer.positions = positions
+    return longer
+
+
+def junction_size(interface: Interface, n_units: tuple[int, int]) -> int:
+    """Atoms of a junction of so many stacking units a side."""
+    substrate, film = interface.atoms_per_unit
+    return n_units[0] * substrate + n_units[1] * film
+
+
+def _size_message(interface: Interface, n_units: tuple[int, int], settings: ConstructionSettings) -> str:
+    substrate, film = interface.atoms_per_unit
+    return (
+        f"the junction {interface.label} would hold {junction_size(interface, n_units)} atoms ({n_units[0]} substrate units of "
+        f"{substrate} and {n_units[1]} film units of {film} atoms in {interface.area:.1f} A^2), more than max_atoms = "
+        f"{settings.max_atoms}: choose a smaller common cell (max_area, or find_matches), give a shorter cutoff, or raise "
+        "max_atoms"
+    )
+
+
 def _difference_message(
     settings: ConstructionSettings, history: list[tuple[int, int, float, float]], device: _Device, stalled: bool
 ) -> str:
@@ -288,7 +374,10 @@ def _units_per_layer(unit: Atoms, layer: PairForceConstants) -> int:
 def first_length(
     interface: Interface, layers: tuple[PairForceConstants, PairForceConstants], cutoff: float, extra: int
 ) -> tuple[int, int]:
-    """Units a side, so that half a crystal holds two principal layers to compare and the range up to the interface."""
+    """Units a side, so that half a crystal holds two principal layers to compare and the range up to the interface.
+
+    ``layers`` are those of the primitive stacking units.
+    """
     lengths = []
     for unit, layer in zip((interface.substrate, interface.film), layers, strict=True):
         half = (1 + extra) * layer.cell[2, 2] + cutoff
@@ -298,13 +387,16 @@ def first_length(
 
 @dataclass(frozen=True)
 class _Device:
-    assembly: Assembly
-    repeats: tuple[int, int, int]
+    """What a junction's force constants gave; no assembly if the outer layers alone told that it is too short."""
+
+    mismatch: tuple[float, float]
     cutoff: float
+    repeats: tuple[int, int, int]
     neglected: float
     method: str
     step: float | None
     step_error: float | None
+    assembly: Assembly | None
 
 
 def interface_height(junction: Atoms) -> float:
@@ -315,7 +407,7 @@ def interface_height(junction: Atoms) -> float:
 
 def _device(
     junction: Atoms,
-    layers: tuple[PairForceConstants, PairForceConstants],
+    leads: tuple[PairForceConstants, PairForceConstants],
     ranges: tuple[float, float],
     calculator: Calculator,
     settings: ConstructionSettings,
@@ -323,8 +415,14 @@ def _device(
 ) -> _Device:
     cutoff = max(ranges)
     radius = 1.05 * cutoff
+    # calculators with a Hessian, but not by rows, give all of it or nothing
+    whole = (
+        settings.hessian != "finite_differences"
+        and has_analytic_hessian(calculator)
+        and not isinstance(calculator, RowHessian)
+    )
     while True:
-        window = find_window(junction, *layers, interface_height(junction), cutoff)
+        window = find_window(junction, *leads, interface_height(junction), cutoff)
         repeats = repeats_for(junction, radius)
         if repeats[2] != 1:
             height = plane_spacings(np.array(junction.cell))[2]
@@ -338,9 +436,37 @@ def _device(
                 f"max_atoms = {settings.max_atoms}: raise it, or give a cutoff"
             )
         supercell = Supercell.build(junction, repeats)
-        hessian = hessian_rows(
-            supercell.atoms, calculator, window.atoms, method=settings.hessian, step=settings.step, progress=progress
-        )
+
+        def rows_of(
+            atoms: NDArray[np.intp],
+            method: str = settings.hessian,
+            step: float | None = settings.step,
+            supercell: Supercell = supercell,
+        ) -> HessianRows:
+            return hessian_rows(supercell.atoms, calculator, atoms, method=method, step=step, progress=progress)
+
+        if whole:
+            hessian = rows_of(window.atoms)
+        else:
+            # rows are dear: the outer layers alone may tell that the junction is too short
+            n_l, n_r = (lead.n_atoms for lead in leads)
+            outer, inner = np.concatenate([window.atoms[:n_l], window.atoms[-n_r:]]), window.atoms[n_l:-n_r]
+            hessian = rows_of(outer)
+            pairs = pairs_from_supercell(supercell, hessian)
+            mismatch = probe_mismatch(*leads, pairs, window, cutoff, ranges)
+            if max(mismatch) > PROBE_MARGIN * settings.mismatch_tolerance:
+                beyond = _beyond(pairs, cutoff)
+                return _Device(
+                    mismatch, cutoff, repeats, beyond, hessian.method, hessian.step, hessian.step_error, None
+                )
+            rest = rows_of(inner)
+            if (rest.method, rest.step) != (hessian.method, hessian.step):  # those of the interface count
+                hessian = rows_of(outer, rest.method, rest.step)
+            hessian = replace(
+                rest,
+                rows=np.concatenate([hessian.rows, rest.rows]),
+                values=np.concatenate([hessian.values, rest.values]),
+            )
         pairs = pairs_from_supercell(supercell, hessian)
         # bonds across the interface may reach farther than those of either crystal
         reach = (
@@ -349,14 +475,20 @@ def _device(
         if settings.cutoff is not None or reach < supercell.inner_radius:
             break
         radius = 1.25 * max(radius, supercell.inner_radius)
-    beyond = np.linalg.norm(pairs.vectors, axis=1) > reach
-    assembly = assemble(*layers, pairs, window, reach, ranges)
+    assembly = assemble(*leads, pairs, window, reach, ranges)
     return _Device(
-        assembly,
-        repeats,
+        assembly.mismatch,
         reach,
-        max(assembly.neglected, float(np.abs(pairs.phi[beyond]).max(initial=0.0))),
+        repeats,
+        max(assembly.neglected, _beyond(pairs, reach)),
         hessian.method,
         hessian.step,
         hessian.step_error,
+        assembly,
     )
+
+
+def _beyond(pairs: PairForceConstants, reach: float) -> float:
+    """Largest force constant beyond a distance, eV/Angstrom^2."""
+    beyond = np.linalg.norm(pairs.vectors, axis=1) > reach
+    return float(np.abs(pairs.phi[beyond]).max(initial=0.0))

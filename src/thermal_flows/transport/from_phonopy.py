@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from thermal_flows.lattice.pair_constants import ForceConstantsError, PairForceConstants
 from thermal_flows.lattice.phonopy_io import from_phonopy
@@ -21,6 +23,7 @@ from thermal_flows.transport.assembly import (
     Assembly,
     assemble,
     check_interface,
+    check_orientation,
     find_window,
     principal_layer,
 )
@@ -50,8 +53,9 @@ def junction_from_phonopy(
     Parameters
     ----------
     left, right : phonopy.Phonopy
-        Bulk crystals with force constants. Unit cells must be oriented like the junction: a1 and a2 in the xy plane and equal
-        to the junction's, a3 (positive z, possibly oblique) the repeat along the transport direction.
+        Bulk crystals with force constants. Unit cells must be oriented like the junction: a1 and a2 in the xy plane, a3
+        (positive z, possibly oblique) the repeat along the transport direction. The junction's a1 and a2 must be those of the
+        crystal or whole multiples and sums of them: a crystal is then repeated in the plane, so that its primitive cell will do.
     junction : phonopy.Phonopy
         Unit cell: left crystal below, right crystal above, periodic (so that it holds two interfaces); a supercell in the
         plane only, force constants of all its atoms.
@@ -79,22 +83,19 @@ def junction_from_phonopy(
     """
     from phonopy import Phonopy  # noqa: F401 - a clear ImportError before any work
 
-    bulks = {}
+    cell = np.array(junction.unitcell.cell)
+    check_orientation("junction", cell)
+    bulks, multiples = {}, {}
     for name, phonon in (("left", left), ("right", right)):
-        pairs = from_phonopy(phonon)
-        apart = float(np.abs(pairs.cell[:2] - np.array(junction.unitcell.cell)[:2]).max())
-        if apart > 1e-4:
-            raise JunctionError(
-                f"a1 and a2 of the {name} crystal differ from the junction's by {apart:.3g} A: give bulk crystals in the "
-                "junction's orientation and strained to its in-plane cell"
-            )
-        bulks[name] = _on_plane(pairs, np.array(junction.unitcell.cell))
+        bulks[name] = from_phonopy(phonon)
+        check_orientation(f"{name} crystal's", bulks[name].cell)
+        multiples[name] = _multiple(name, bulks[name].cell, cell)
     ranges = [
         _range(name, bulks[name], phonon, cutoff, range_tolerance)
         for name, phonon in (("left", left), ("right", right))
     ]
     layers = [
-        principal_layer(with_sum_rule(symmetrised(truncated(bulks[name], r)))[0])
+        _on_plane(principal_layer(with_sum_rule(symmetrised(truncated(bulks[name], r)))[0]), multiples[name], cell)
         for name, r in zip(("left", "right"), ranges, strict=True)
     ]
     pairs = from_phonopy(junction)
@@ -115,11 +116,24 @@ def junction_from_phonopy(
     return assembly
 
 
-def _on_plane(pairs: PairForceConstants, cell: np.ndarray) -> PairForceConstants:
-    """The same pairs with exactly the junction's in-plane vectors."""
-    new = pairs.cell.copy()
+def _multiple(name: str, own: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The junction's in-plane vectors as whole multiples of a crystal's own."""
+    matrix = np.rint(cell[:2, :2] @ np.linalg.inv(own[:2, :2])).astype(np.intp)
+    apart = float(np.abs(matrix @ own[:2] - cell[:2]).max())
+    if apart > 1e-4:
+        raise JunctionError(
+            f"a1 and a2 of the {name} crystal differ from the junction's by {apart:.3g} A, and no whole multiples of them come "
+            "closer: give bulk crystals in the junction's orientation and strained to its in-plane cell, or to a whole part of it"
+        )
+    return matrix
+
+
+def _on_plane(layer: PairForceConstants, multiple: NDArray[np.intp], cell: NDArray[np.float64]) -> PairForceConstants:
+    """The layer repeated in the plane to exactly the junction's in-plane vectors."""
+    wide = layer.in_plane_supercell(multiple)
+    new = wide.cell.copy()
     new[:2] = cell[:2]
-    return PairForceConstants(new, pairs.positions, pairs.masses, pairs.i, pairs.j, pairs.R, pairs.phi)
+    return replace(wide, cell=new)
 
 
 def _range(name: str, pairs: PairForceConstants, phonon: Phonopy, cutoff: float | None, tolerance: float) -> float:
