@@ -38,3 +38,11 @@ def junction_data() -> Path:
     if folder is None:
         pytest.skip("no reference junctions: set THERMAL_FLOWS_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File of a small MACE for Si and Ge, trained in this session."""
+    from mace_training import save, trained
+
+    return save(trained(), tmp_path_factory.mktemp("mace") / "si_ge.model")

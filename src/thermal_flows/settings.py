@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -32,7 +33,22 @@ class Settings(BaseSettings):
     n_workers: int | None = Field(
         default=None, ge=1, description="Threads of the transmission solver; all cores by default."
     )
+    device: str = Field(
+        default="cpu",
+        pattern=r"^(cpu|cuda(:\d+)?)$",
+        description="Where machine-learned potentials run: cpu, cuda or cuda:1.",
+    )
+    potential_threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="Threads of machine-learned potentials on the CPU; OMP_NUM_THREADS, or all cores, by default.",
+    )
     config_file: Path | None = Field(default=None, description="Path of the settings file in use.")
+
+    @property
+    def calculator_options(self) -> dict[str, Any]:
+        """Arguments of :meth:`thermal_flows.potentials.Potential.calculator`."""
+        return {"device": self.device, "n_threads": self.potential_threads}
 
     @classmethod
     def settings_customise_sources(

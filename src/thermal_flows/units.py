@@ -39,6 +39,9 @@ METRES_PER_SECOND_PER_ANGSTROM_PS: float = 100.0
 MW_PER_WATT: float = 1e-6
 """Megawatt in one watt."""
 
+COULOMB_EV_A: float = ELEMENTARY_CHARGE / (4 * np.pi * 8.8541878128e-12) * 1e10
+"""Coulomb energy e^2 / (4 pi epsilon_0 r) in eV of two elementary charges at 1 Angstrom: 14.3996."""
+
 GPA_PER_EV_A3: float = ELEMENTARY_CHARGE * 1e30 * 1e-9
 """Pressure in GPa of 1 eV/Angstrom^3."""
 
@@ -86,6 +89,11 @@ def thz_to_rad_ps(frequency: ArrayLike) -> NDArray[np.float64]:
 def resistance_from_conductance(conductance: ArrayLike) -> NDArray[np.float64]:
     """Interfacial resistance in 1e-9 m2K/W of a conductance in MW/m2K (and the other way round)."""
     return 1e3 / np.asarray(conductance, dtype=float)
+
+
+def thermal_frequency(temperature: float) -> float:
+    """Frequency k_B T / h in THz at a temperature in K."""
+    return BOLTZMANN * temperature / (2 * np.pi * HBAR) * 1e-12
 
 
 def mode_heat_capacity(

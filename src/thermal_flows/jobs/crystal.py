@@ -13,6 +13,7 @@ from thermal_flows.potentials.relaxation import relax
 from thermal_flows.progress import reporter
 from thermal_flows.schemas.common import Provenance
 from thermal_flows.schemas.interface import CrystalDoc
+from thermal_flows.settings import settings
 
 
 def current_uuid() -> list[str]:
@@ -29,7 +30,7 @@ class CrystalRelaxMaker(Maker):
     ----------
     name : str
     potential : str
-        Name, or ``"module:callable"``; see :func:`thermal_flows.potentials.resolve_potential`.
+        Name, file, or ``"module:callable"``; see :func:`thermal_flows.potentials.resolve_potential`.
     fmax : float
         Largest force allowed, eV/Angstrom.
     max_steps : int
@@ -67,7 +68,13 @@ class CrystalRelaxMaker(Maker):
         potential.check_elements(atoms)
         formula = structure.composition.reduced_formula
         reporter().stage(f"relaxing {formula} with {potential.name}")
-        relaxed = relax(atoms, potential.calculator(), "full", fmax=self.fmax, max_steps=self.max_steps)
+        relaxed = relax(
+            atoms,
+            potential.calculator(**settings().calculator_options),
+            "full",
+            fmax=self.fmax,
+            max_steps=self.max_steps,
+        )
         return CrystalDoc(
             formula=formula,
             structure=AseAtomsAdaptor.get_structure(relaxed.atoms),

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ase.data import chemical_symbols
+
 from thermal_flows.potentials.errors import PotentialError
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
+
+CHGNET_ELEMENTS = frozenset(chemical_symbols[z] for z in range(1, 95) if z not in range(84, 89))
+"""Elements of CHGNet's training set: hydrogen to plutonium without polonium, astatine, radon, francium and radium."""
 
 
 def element_symbols(atoms: Atoms | Structure) -> set[str]:
