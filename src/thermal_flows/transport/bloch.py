@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from thermal_flows.transport.blocks import LeadBlocks
 from thermal_flows.transport.pairs import paired_states, pairs
-from thermal_flows.transport.pencil import CLUSTER, NEAR_CIRCLE, SHIFT, LeadStates, flux_of, shift_inverted
+from thermal_flows.transport.pencil import ALMOST, NEAR_CIRCLE, SHIFT, LeadStates, flux_of, shift_inverted, side_by_side
 from thermal_flows.transport.schur import states_at
 
 
@@ -30,6 +30,8 @@ def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) ->
     outgoing_up : bool
         True for the right lead (outgoing means towards +z), False for the left lead.
     """
+    if lead.parts:
+        return side_by_side([lead_states(part, w2, outgoing_up) for part in lead.parts if part.rank])
     matrix, finite = shift_inverted(lead, w2)
     if not np.isrealobj(matrix):
         return _single_states(matrix, finite, outgoing_up)
@@ -83,7 +85,7 @@ def _has_cluster(factors: NDArray, near: NDArray[np.bool_]) -> NDArray[np.bool_]
     elsewhere = 10.0 + np.arange(size)  # not a phase, and no two alike
     phases = np.sort(np.where(near, np.angle(factors), elsewhere), axis=1)
     around = 2 * np.pi - (np.angle(factors).max(axis=1, where=near, initial=-np.pi) - phases[:, 0])
-    return (np.diff(phases, axis=1).min(axis=1, initial=np.inf) < CLUSTER) | (around < CLUSTER)
+    return (np.diff(phases, axis=1).min(axis=1, initial=np.inf) < ALMOST) | (around < ALMOST)
 
 
 def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -94,6 +96,8 @@ def count_modes(lead: LeadBlocks, w2: NDArray[np.float64]) -> NDArray[np.intp]:
     """
     if lead.rank == 0 or len(w2) == 0:
         return np.zeros(len(w2), dtype=np.intp)
+    if lead.parts:
+        return np.asarray(np.sum([count_modes(part, w2) for part in lead.parts], axis=0))
     counts = np.zeros(len(w2), dtype=np.intp)
     at = np.flatnonzero(lead.may_propagate(w2))
     if len(at) == 0:

@@ -8,140 +8,28 @@ block per wave vector then gives Green's functions on the ports at any number of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from thermal_flows.lattice.pair_constants import PairForceConstants
+from thermal_flows.transport.folding import Folding
 from thermal_flows.transport.junction import Junction
+from thermal_flows.transport.ports import RANK_TOLERANCE, PortResolvent, factored
+from thermal_flows.transport.slices import SLICE, ChainResolvent
 
-RANK_TOLERANCE = 1e-12
-"""Singular values of H01 below this fraction of the largest are not coupling."""
+__all__ = ["RANK_TOLERANCE", "BlockBuilder", "JunctionBlocks", "LeadBlocks", "PortResolvent"]
 
-_POLE_DISTANCE = 1e-4
-_SHIFTS = (0.0, 1.0, -0.6180339887)
+LONG_DEVICE = 300
+"""Devices of more degrees of freedom, and of more than LONG_PER_PORT a port, are cut into slices; by measurement."""
 
+LONG_PER_PORT = 20
 
-@dataclass(frozen=True, eq=False)
-class PortResolvent:
-    """Green's function of an isolated block, seen through its ports.
-
-    With ``H' = H + alpha P P^+`` (P: the columns of the ports) and ``g = P^+ (w2 - H')^-1 P``, a block driven by
-    ``P s`` answers ``y = P^+ u`` with ``(1 + alpha g) y = g s``, for any real alpha. Where w2 meets an eigenvalue of H
-    the pair (g, alpha) of another alpha is used: exact on the pole itself. Each alpha is diagonalised when first used.
-
-    Attributes
-    ----------
-    block : numpy.ndarray, shape (n, n)
-    ports : numpy.ndarray, shape (n, p)
-    """
-
-    block: NDArray
-    ports: NDArray
-    _spectra: dict[int, _Spectrum] = field(default_factory=dict, init=False, repr=False)
-
-    def _spectrum(self, k: int) -> _Spectrum:
-        if k not in self._spectra:
-            alpha = _SHIFTS[k]
-            shifted = self.block if alpha == 0 else self.block + alpha * (self.ports @ self.ports.conj().T)
-            energies, vectors = np.linalg.eigh(shifted)
-            weights = vectors.conj().T @ self.ports
-            products = weights[:, :, None].conj() * weights[:, None, :]
-            self._spectra[k] = _Spectrum(energies, weights, products, np.trace(products, axis1=1, axis2=2).real)
-        return self._spectra[k]
-
-    @property
-    def scale(self) -> float:
-        """Squared frequency that distances from poles are measured in."""
-        energies = self._spectrum(0).energies
-        return float(max(abs(energies[0]), abs(energies[-1])))
-
-    def _choice(self, w2: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Index of the shift used at each squared frequency: the first that is far from its poles, else the farthest.
-
-        Near means that round-off grows by more than 1 / _POLE_DISTANCE. A state without weight on the ports is never near.
-        """
-
-        def growth(k: int, at: NDArray[np.float64]) -> NDArray[np.float64]:
-            spectrum = self._spectrum(k)
-            distance = np.maximum(np.abs(at[:, None] - spectrum.energies), 1e-17 * self.scale)
-            return (self.scale / distance * np.minimum(1.0, spectrum.sizes / distance)).max(axis=1)
-
-        limit = 1.0 / _POLE_DISTANCE
-        choice = np.zeros(len(w2), dtype=np.intp)
-        apart = np.abs(w2[:, None] - self._spectrum(0).energies).min(axis=1)
-        near = np.flatnonzero(apart <= self.scale / limit)
-        if len(near):
-            growths = np.stack([growth(k, w2[near]) for k in range(len(_SHIFTS))])
-            far = growths < limit
-            choice[near] = np.where(far.any(axis=0), far.argmax(axis=0), growths.argmin(axis=0))
-        return choice
-
-    def _by_shift(
-        self, w2: NDArray[np.float64]
-    ) -> Iterator[tuple[NDArray[np.intp], int, _Spectrum, NDArray[np.float64]]]:
-        """The frequencies that share a shift: where they are, the shift's index, its spectrum and 1 / (w2 - energies)."""
-        choice = self._choice(w2)
-        for k in range(len(_SHIFTS)):
-            at = np.flatnonzero(choice == k)
-            if len(at):
-                spectrum = self._spectrum(k)
-                yield at, k, spectrum, _safe_inverse(w2[at, None] - spectrum.energies, self.scale)
-
-    def evaluate(self, w2: NDArray[np.float64]) -> tuple[NDArray, NDArray[np.float64]]:
-        """Green's functions on the ports and the shifts they belong to.
-
-        Returns
-        -------
-        g : numpy.ndarray, shape (nw, p, p)
-        alpha : numpy.ndarray, shape (nw,)
-        """
-        p = self.ports.shape[1]
-        g = np.empty((len(w2), p, p), dtype=np.result_type(self.block, self.ports))
-        alpha = np.empty(len(w2))
-        for at, k, spectrum, inverse in self._by_shift(w2):
-            products = spectrum.products.reshape(-1, p * p)
-            g[at] = (inverse @ products.view(float)).view(products.dtype).reshape(-1, p, p)
-            alpha[at] = _SHIFTS[k]
-        return g, alpha
-
-    def displacements(self, w2: NDArray[np.float64], drive: NDArray, answer: NDArray) -> NDArray:
-        """Displacements inside the block, in the basis of its eigenvectors, shape (nw, n, k).
-
-        Parameters
-        ----------
-        w2 : numpy.ndarray, shape (nw,)
-        drive, answer : numpy.ndarray, shape (nw, p, k)
-            What acts on the ports, and the ports' answers ``P^+ u``.
-        """
-        inside = np.empty((len(w2), len(self.block), drive.shape[2]), dtype=np.result_type(self.block, drive, answer))
-        for at, k, spectrum, inverse in self._by_shift(w2):
-            inside[at] = inverse[:, :, None] * (spectrum.weights @ (drive[at] - _SHIFTS[k] * answer[at]))
-        return inside
-
-    def norms(self, w2: NDArray[np.float64], drive: NDArray, answer: NDArray) -> NDArray[np.float64]:
-        """Norms |u| of the displacements inside the block, shape (nw, k); arguments as :meth:`displacements`."""
-        inside = self.displacements(w2, drive, answer)
-        return np.sqrt((inside.real**2 + inside.imag**2).sum(axis=1))
-
-
-@dataclass(frozen=True, eq=False)
-class _Spectrum:
-    """Eigenvalues (n,) of a block, its eigenvectors' weights on the ports (n, p), their products (n, p, p) and sizes (n,)."""
-
-    energies: NDArray[np.float64]
-    weights: NDArray
-    products: NDArray
-    sizes: NDArray[np.float64]
-
-
-def _safe_inverse(difference: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    # states without weight on any port stay on their pole whatever the shift; they carry nothing, so that any finite value
-    # serves (a state with weight is never this close, see _choice)
-    tiny = 1e-13 * scale
-    return np.where(np.abs(difference) < tiny, 0.0, 1.0 / np.where(np.abs(difference) < tiny, 1.0, difference))
+_TIGHT = 0.8
+_ROUND_OFF = 1e-14
+_MANY = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +44,9 @@ class LeadBlocks:
         Ports: ``H01 = A B^+``.
     resolvent : PortResolvent
         Of H00 with the ports (A, B).
+    parts : tuple of LeadBlocks
+        Leads of a smaller in-plane cell that this one is the direct sum of, see :mod:`thermal_flows.transport.folding`; its
+        ports are theirs, one after the other. Empty where it is not taken apart.
     """
 
     H00: NDArray
@@ -163,6 +54,7 @@ class LeadBlocks:
     A: NDArray
     B: NDArray
     resolvent: PortResolvent
+    parts: tuple[LeadBlocks, ...] = ()
     _ranges: list[NDArray[np.float64]] = field(default_factory=list, init=False, repr=False)
 
     @property
@@ -173,11 +65,21 @@ class LeadBlocks:
     @classmethod
     def build(cls, H00: NDArray, H01: NDArray) -> LeadBlocks:
         """Factor the coupling and diagonalise the layer."""
-        U, s, Vh = np.linalg.svd(H01)
-        r = int(np.count_nonzero(s > RANK_TOLERANCE * s[0])) if s[0] > 0 else 0
-        A = U[:, :r] * np.sqrt(s[:r])
-        B = Vh[:r].conj().T * np.sqrt(s[:r])
+        A, B = factored(H01)
         return cls(H00, H01, A, B, PortResolvent(H00, np.hstack([A, B])))
+
+    @classmethod
+    def folded(cls, H00: NDArray, H01: NDArray, bases: list[NDArray]) -> LeadBlocks:
+        """A lead that is a direct sum in the given orthonormal bases, see :class:`thermal_flows.transport.folding.Folding`."""
+        parts = tuple(
+            cls.build(_hermitian(h00), h01)
+            for h00, h01 in (
+                _real_if_possible(basis.conj().T @ H00 @ basis, basis.conj().T @ H01 @ basis) for basis in bases
+            )
+        )
+        A = np.hstack([basis @ part.A for basis, part in zip(bases, parts, strict=True)])
+        B = np.hstack([basis @ part.B for basis, part in zip(bases, parts, strict=True)])
+        return cls(H00, H01, A, B, PortResolvent(H00, np.hstack([A, B])), parts)
 
     def band_ranges(self, n_samples: int = 32) -> NDArray[np.float64]:
         """Intervals of squared frequency outside which the lead certainly has no propagating mode.
@@ -191,16 +93,48 @@ class LeadBlocks:
         """
         # real blocks have the same bands at opposite phases
         n_different = n_samples // 2 + 1 if np.isrealobj(self.H01) else n_samples
-        phases = np.exp(2j * np.pi * np.arange(n_different) / n_samples)[:, None, None]
-        forward = phases * self.H01
-        bands = np.linalg.eigvalsh(self.H00 + forward + forward.conj().swapaxes(1, 2))
+        bands = self._bands(2 * np.pi * np.arange(n_different) / n_samples)
         reach = 4 * float(np.linalg.norm(self.H01, 2)) * np.sin(np.pi / (2 * n_samples))
         return np.stack([bands.min(axis=0) - reach, bands.max(axis=0) + reach], axis=1)
 
+    def _bands(self, phases: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Eigenvalues at some phases per layer, shape (n_phases, n)."""
+        forward = np.exp(1j * phases)[:, None, None] * self.H01
+        return np.linalg.eigvalsh(self.H00 + forward + forward.conj().swapaxes(1, 2))
+
+    def floor(self, n_samples: int = 16, max_samples: int = 400) -> float:
+        """Squared frequency below which the lead certainly has no propagating mode, close to the lowest there is.
+
+        At a phase t between samples a and b, 2 h apart, ``H(t) = s1 H(a) + s2 H(b) - (s - 1) H00`` with positive s1, s2 and
+        s = s1 + s2 <= 1/cos h: the lowest eigenvalue is at least ``m - (1/cos h - 1) (top of H00 - m)``, m being the
+        lower one of both samples. Intervals are halved where this is far below the lowest sample: near the minimum, however
+        narrow it is at long waves.
+        """
+        top = float(np.linalg.eigvalsh(self.H00)[-1])
+        # real blocks have the same bands at opposite phases
+        end = np.pi if np.isrealobj(self.H01) else 2 * np.pi
+        phases = np.linspace(0, end, n_samples + 1)
+        lowest = self._bands(phases)[:, 0]
+        while True:
+            m = np.minimum(lowest[1:], lowest[:-1])
+            bound = m - (1 / np.cos(0.5 * np.diff(phases)) - 1) * np.maximum(top - m, 0)
+            loose = np.flatnonzero(bound < _TIGHT * lowest.min())
+            if len(loose) == 0 or len(phases) > max_samples:
+                return float(bound.min()) - _ROUND_OFF * top
+            middle = 0.5 * (phases[loose] + phases[loose + 1])
+            phases = np.insert(phases, loose + 1, middle)
+            lowest = np.insert(lowest, loose + 1, self._bands(middle)[:, 0])
+
     def may_propagate(self, w2: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Where the lead can have propagating modes; False is certain."""
+        if self.parts:
+            return np.any([part.may_propagate(w2) for part in self.parts], axis=0)
         if not self._ranges:
-            self._ranges.append(self.band_ranges())
+            ranges = self.band_ranges()
+            # the lowest band's own bound is sharper, and worth its price where many frequencies are near it
+            if np.count_nonzero(w2 <= ranges[0, 1]) > _MANY:
+                ranges[:, 0] = np.maximum(ranges[:, 0], self.floor())
+            self._ranges.append(ranges)
         ranges = self._ranges[0]
         return np.any((w2[:, None] >= ranges[:, 0]) & (w2[:, None] <= ranges[:, 1]), axis=1)
 
@@ -215,7 +149,27 @@ class JunctionBlocks:
 
     left: LeadBlocks
     right: LeadBlocks
-    device: PortResolvent
+    device: PortResolvent | ChainResolvent
+    _sliced: list[ChainResolvent | None] = field(default_factory=list, init=False, repr=False)
+
+    def finely_sliced(self) -> ChainResolvent | None:
+        """The device in the thinnest slices, for barriers: relative accuracy however little gets through.
+
+        None where the device cannot be cut.
+        """
+        if not self._sliced:
+            block = self.device.sparse_block if isinstance(self.device, ChainResolvent) else self.device.block
+            self._sliced.append(
+                ChainResolvent.build(
+                    scipy.sparse.csr_array(block),
+                    self.device.ports,
+                    self.left.rank,
+                    len(self.left.H00),
+                    len(self.right.H00),
+                    size=1,
+                )
+            )
+        return self._sliced[0]
 
 
 class BlockBuilder:
@@ -238,6 +192,35 @@ class BlockBuilder:
         gauged, consistent = self._gauge(blocks, trial)
         worst = max(float(np.abs(b.imag).max()) / max(float(np.abs(b).max()), 1e-300) for b in gauged)
         self.real = consistent and worst < 1e-12
+        self._foldings = [
+            self._folding(lead, blocks[2 * k : 2 * k + 2], trial)
+            for k, lead in enumerate((junction.left, junction.right))
+        ]
+
+    @staticmethod
+    def _folding(lead: PairForceConstants, blocks: tuple[NDArray, ...], q: NDArray[np.float64]) -> Folding | None:
+        found = Folding.find(lead)
+        return found if found is not None and found.splits(blocks, found.bases(q)) else None
+
+    def _lead(self, side: int, H00: NDArray, H01: NDArray, q: NDArray[np.float64]) -> LeadBlocks:
+        folding = self._foldings[side]
+        if folding is None:
+            return LeadBlocks.build(H00, H01)
+        lead = (self.junction.left, self.junction.right)[side]
+        chosen = lead.positions[folding.representatives]
+        # the parts may be real where the whole is not: a twofold axis may exchange atoms of a supercell
+        bases = [
+            basis * self._unitary(chosen, q + order)
+            for basis, order in zip(folding.bases(q), folding.orders, strict=True)
+        ]
+        if self.real:
+            bases = [self._unitary(lead.positions, q).conj()[:, None] * basis for basis in bases]
+        return LeadBlocks.folded(H00, H01, bases)
+
+    def _unitary(self, positions: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Diagonal of the real gauge: the atoms' phases turn exp(i q.R) into exp(i q.d); x and y carry a factor i."""
+        k = 2 * np.pi * q @ np.linalg.inv(self.junction.left.cell[:2, :2]).T
+        return np.asarray((np.exp(1j * positions[:, :2] @ k)[:, None] * np.array([1j, 1j, 1.0])).ravel())
 
     def _complex_blocks(self, q: NDArray[np.float64]) -> tuple[NDArray, ...]:
         q3 = np.append(q, 0.0)[None]
@@ -247,21 +230,30 @@ class BlockBuilder:
             j.left.dynamical_matrices(q3, only_R3=1)[0],
             j.right.dynamical_matrices(q3, only_R3=0)[0],
             j.right.dynamical_matrices(q3, only_R3=1)[0],
-            j.device.dynamical_matrices(q3)[0],
+            self._device_block(q),
         )
+
+    def _device_block(self, q: NDArray[np.float64]) -> NDArray | scipy.sparse.csr_array:
+        device = self.junction.device
+        n = 3 * device.n_atoms
+        if n <= LONG_DEVICE:
+            return device.dynamical_matrices(np.append(q, 0.0)[None])[0]
+        phases = np.exp(2j * np.pi * (device.R[:, :2] @ q))
+        elements = device.phi * (phases / np.sqrt(device.masses[device.i] * device.masses[device.j]))[:, None, None]
+        rows = np.broadcast_to((3 * device.i)[:, None, None] + np.arange(3)[:, None], elements.shape)
+        columns = np.broadcast_to((3 * device.j)[:, None, None] + np.arange(3), elements.shape)
+        return scipy.sparse.csr_array((elements.ravel(), (rows.ravel(), columns.ravel())), shape=(n, n))
 
     def _gauge(self, blocks: tuple[NDArray, ...], q: NDArray[np.float64]) -> tuple[tuple[NDArray, ...], bool]:
         j = self.junction
         reciprocal = np.linalg.inv(j.left.cell[:2, :2]).T  # rows b1, b2 without 2 pi
         k = 2 * np.pi * q @ reciprocal
 
-        def unitary(part: PairForceConstants) -> NDArray:
-            # the atoms' phases turn exp(i q.R) into exp(i q.d); x and y carry a factor i
-            return (np.exp(1j * part.positions[:, :2] @ k)[:, None] * np.array([1j, 1j, 1.0])).ravel()
-
-        w_l, w_r, w_d = unitary(j.left), unitary(j.right), unitary(j.device)
+        w_l, w_r, w_d = (self._unitary(part.positions, q) for part in (j.left, j.right, j.device))
 
         def turn(block: NDArray, w: NDArray) -> NDArray:
+            if scipy.sparse.issparse(block):
+                return scipy.sparse.diags_array(w.conj()) @ block @ scipy.sparse.diags_array(w)
             return w.conj()[:, None] * block * w[None, :]
 
         h00l, h01l, h00r, h01r, hd = blocks
@@ -292,27 +284,49 @@ class BlockBuilder:
         taken out here.
         """
         h00l, h01l, h00r, h01r, _ = self._blocks(np.asarray(q, dtype=float))
-        return LeadBlocks.build(h00l, h01l), LeadBlocks.build(h00r, h01r)
+        q = np.asarray(q, dtype=float)
+        return self._lead(0, h00l, h01l, q), self._lead(1, h00r, h01r, q)
 
     def __call__(self, q: NDArray[np.float64]) -> JunctionBlocks:
         """Leads and device at the in-plane wave vector ``q``, as in :meth:`leads`."""
         h00l, h01l, h00r, h01r, hd = self._blocks(np.asarray(q, dtype=float))
-        left, right = LeadBlocks.build(h00l, h01l), LeadBlocks.build(h00r, h01r)
-        ports = np.zeros((len(hd), left.rank + right.rank), dtype=hd.dtype)
+        q = np.asarray(q, dtype=float)
+        left, right = self._lead(0, h00l, h01l, q), self._lead(1, h00r, h01r, q)
+        n = hd.shape[0]
+        ports = np.zeros((n, left.rank + right.rank), dtype=np.result_type(hd.dtype, left.B, right.A))
         ports[: len(h00l), : left.rank] = left.B
-        ports[len(hd) - len(h00r) :, left.rank :] = right.A
+        ports[n - len(h00r) :, left.rank :] = right.A
+        if scipy.sparse.issparse(hd):
+            width = max(left.rank, right.rank)
+            chain = None
+            if n > LONG_PER_PORT * width:
+                size = max(SLICE, 3 * width)
+                chain = ChainResolvent.build(hd, ports, left.rank, len(h00l), len(h00r), size)
+            return JunctionBlocks(left, right, chain or PortResolvent(scipy.sparse.csr_array(hd).toarray(), ports))
         return JunctionBlocks(left, right, PortResolvent(hd, ports))
 
     def _blocks(self, q: NDArray[np.float64]) -> tuple[NDArray, ...]:
         blocks = self._complex_blocks(q)
         if self.real:
-            blocks = tuple(np.ascontiguousarray(b.real) for b in self._gauge(blocks, q)[0])
+            blocks = tuple(_real(b) for b in self._gauge(blocks, q)[0])
         else:
             phase_l, phase_r = self._advance_phases(q)
             h00l, h01l, h00r, h01r, hd = blocks
             blocks = (h00l, h01l * np.exp(1j * phase_l), h00r, h01r * np.exp(1j * phase_r), hd)
         h00l, h01l, h00r, h01r, hd = blocks
         return _hermitian(h00l), h01l, _hermitian(h00r), h01r, _hermitian(hd)
+
+
+def _real_if_possible(H00: NDArray, H01: NDArray) -> tuple[NDArray, NDArray]:
+    if max(float(np.abs(b.imag).max()) / max(float(np.abs(b).max()), 1e-300) for b in (H00, H01)) < 1e-12:
+        return np.ascontiguousarray(H00.real), np.ascontiguousarray(H01.real)
+    return H00, H01
+
+
+def _real(block: NDArray) -> NDArray:
+    if scipy.sparse.issparse(block):
+        return scipy.sparse.csr_array(block.real)
+    return np.ascontiguousarray(block.real)
 
 
 def _hermitian(block: NDArray) -> NDArray:

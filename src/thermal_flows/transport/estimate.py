@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from ase.calculators.calculator import Calculator
+from threadpoolctl import threadpool_limits
 
-from thermal_flows.lattice.hessian import has_analytic_hessian
+from thermal_flows import units
+from thermal_flows.lattice.hessian import expected_calls
+from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.lattice.supercell import Supercell, repeats_for
 from thermal_flows.structures import Interface
 from thermal_flows.transport.assembly import principal_layer
+from thermal_flows.transport.blocks import BlockBuilder
 from thermal_flows.transport.construction import ConstructionSettings, first_length, lead_force_constants
+from thermal_flows.transport.junction import Junction
+from thermal_flows.transport.matching import scatter
+from thermal_flows.transport.transmission import BATCH_BYTES
 
 _HESSIAN_FORCE_CALLS = 100
 """An analytic Hessian of the built-in many-body potentials costs about as much as this many force calls."""
 
-_POINT_SECONDS = 1.0e-4
-"""Mode matching per (wave vector, frequency) and thread for 12 degrees of freedom a layer; grows with their cube."""
+_SAMPLE = 12
+"""Frequencies that are solved to time mode matching, where all would take long."""
+
+_LONG = 0.5
+"""Seconds for these frequencies from which that is so."""
+
+_WITH_CHANNELS = 0.5
+"""Part of the points at which both leads may have modes (a fifth to a half for the pairs tried)."""
+
+_MESHES = 5
+"""Refinement to twice the mesh and the comparisons together cost about as much as this many first meshes."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +93,29 @@ def estimate_cost(
     """
     bulks = [lead_force_constants(unit, calculator, settings) for unit in (interface.substrate, interface.film)]
     layers = principal_layer(bulks[0].pairs), principal_layer(bulks[1].pairs)
+    copies = interface.copies
+    lead_atoms = layers[0].n_atoms * copies[0], layers[1].n_atoms * copies[1]
     cutoff = max(bulk.cutoff for bulk in bulks)
     n_units = first_length(interface, layers, cutoff, settings.extra_layers)
     junction = interface.junction(*n_units)
-    device = len(junction) // 2 + layers[0].n_atoms + layers[1].n_atoms
+    device = len(junction) // 2 + sum(lead_atoms)
     supercell = Supercell.build(junction, repeats_for(junction, 1.05 * cutoff)).atoms
     supercell.calc = calculator
     began = time.perf_counter()
     supercell.get_forces()
     seconds = time.perf_counter() - began
-    analytic = settings.hessian != "finite_differences" and has_analytic_hessian(calculator)
-    calls = _HESSIAN_FORCE_CALLS if analytic else 12 * device
-    degrees = 1.5 * (layers[0].n_atoms + layers[1].n_atoms)
-    points = q_mesh[0] * q_mesh[1] * n_frequencies / 2  # time reversal at least
-    # refinement to twice the mesh and the comparisons together cost about five times the first mesh
-    transmission = 5 * points * _POINT_SECONDS * float(max(1.0, (degrees / 12) ** 3)) / n_workers
+    rows_of_device = np.arange(min(device, len(supercell)))
+    expected = expected_calls(supercell, calculator, rows_of_device, settings.hessian, settings.step)
+    calls = _HESSIAN_FORCE_CALLS if expected is None else int(np.ceil(expected))
+    expanded = tuple(
+        layer.in_plane_supercell(matrix)
+        for layer, matrix in zip(layers, (interface.substrate_supercell, interface.film_supercell), strict=True)
+    )
+    row = _row_seconds(expanded[0], expanded[1], n_frequencies)
+    transmission = _MESHES * q_mesh[0] * q_mesh[1] / 2 * row / n_workers  # time reversal at least
     rows = len(supercell) * device * 9 * 8
     return CostEstimate(
-        principal_layers=(layers[0].n_atoms, layers[1].n_atoms),
+        principal_layers=lead_atoms,
         junction_atoms=len(junction),
         device_atoms=device,
         supercell_atoms=len(supercell),
@@ -101,5 +123,41 @@ def estimate_cost(
         force_seconds=seconds,
         force_constant_seconds=calls * seconds,
         transmission_seconds=float(transmission),
-        memory_bytes=int(3 * rows + 16 * n_frequencies * 40 * degrees**2 * n_workers),
+        memory_bytes=int(max(3 * rows, n_workers * (BATCH_BYTES + 4 * 16 * (3 * device) ** 2))),
     )
+
+
+def _row_seconds(left: PairForceConstants, right: PairForceConstants, n_frequencies: int) -> float:
+    """Time of one wave vector on one core, from a few frequencies of both leads with next to nothing between them."""
+    n = left.n_atoms
+    inside = [lead.R[:, 2] == 0 for lead in (left, right)]
+    shift = np.array([0.0, 0.0, left.cell[2, 2]])
+    device = PairForceConstants(
+        left.cell,
+        np.vstack([left.positions, right.positions + shift]),
+        np.concatenate([left.masses, right.masses]),
+        np.concatenate([left.i[inside[0]], n + right.i[inside[1]]]),
+        np.concatenate([left.j[inside[0]], n + right.j[inside[1]]]),
+        np.concatenate([left.R[inside[0]], right.R[inside[1]]]),
+        np.concatenate([left.phi[inside[0]], right.phi[inside[1]]]),
+    )
+    # the same in-plane vectors to the last digit, as a junction demands
+    junction = Junction(left, replace(right, cell=np.vstack([left.cell[:2], right.cell[2:]])), device)
+    q = np.array([0.137, 0.211])
+    top = float(min(units.thz_to_w2(f) for f in junction.top_frequencies))
+
+    def seconds(n: int) -> float:
+        w2 = top * np.linspace(0.1, 0.8, n) ** 2
+        began = time.perf_counter()
+        scatter(blocks, w2, top)
+        return time.perf_counter() - began
+
+    with threadpool_limits(limits=1):
+        builder = BlockBuilder(junction)
+        began = time.perf_counter()
+        blocks = builder(q)
+        seconds(1)  # whatever is computed once a wave vector
+        once = time.perf_counter() - began
+        sample = seconds(_SAMPLE)
+        every = sample * n_frequencies / _SAMPLE if sample > _LONG else seconds(n_frequencies)
+        return once + _WITH_CHANNELS * every

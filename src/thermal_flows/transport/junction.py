@@ -98,6 +98,12 @@ class Junction:
         a1, a2 = self.left.cell[:2]
         return float(np.linalg.norm(np.cross(a1, a2)))
 
+    @property
+    def softer_side(self) -> str:
+        """The lead with the lower top frequency, ``"left"`` or ``"right"`` (left where they are equal)."""
+        left, right = self.top_frequencies
+        return "left" if left <= right else "right"
+
     @cached_property
     def top_frequencies(self) -> tuple[float, float]:
         """Largest frequency of the left and of the right lead over the full zone, THz.
@@ -129,33 +135,7 @@ class Junction:
         -------
         left, right : float
         """
-        n_l, n_r, n_d = self.left.n_atoms, self.right.n_atoms, self.device.n_atoms
-        device = self.device.pairs()
-        inner = min(n_l, n_d - n_l - n_r), min(n_r, n_d - n_l - n_r)
-        mismatch = []
-        for lead, start, next_start, has_next in (
-            (self.left, 0, n_l, inner[0] == n_l),
-            (self.right, n_d - n_r, n_d - 2 * n_r, inner[1] == n_r),
-        ):
-            forward = 1 if start == 0 else -1
-            worst = 0.0
-            table = lead.pairs()
-            expected: dict[tuple[int, int, int, int, int], NDArray[np.float64]] = {}
-            for (i, j, a, b, c), phi in table.items():
-                if c == 0:
-                    expected[(start + i, start + j, a, b, 0)] = phi
-                elif c == forward and has_next:
-                    expected[(start + i, next_start + j, a, b, 0)] = phi
-            own = range(start, start + lead.n_atoms)
-            partners = set(range(n_d)) if has_next else set(own)
-            keys = set(expected) | {k for k in device if k[0] in own and k[1] in partners}
-            zero = np.zeros((3, 3))
-            for key in keys:
-                if key[:2] == (key[0], key[0]) and key[2:] == (0, 0, 0):
-                    continue  # self terms follow from the sum rule
-                worst = max(worst, float(np.abs(device.get(key, zero) - expected.get(key, zero)).max()))
-            mismatch.append(worst)
-        return mismatch[0], mismatch[1]
+        return outer_mismatch(self.left, self.right, self.device)
 
     def sum_rule_error(self) -> float:
         """Acoustic sum rule of the stitched system, eV/Angstrom^2.
@@ -295,3 +275,35 @@ class Junction:
         except (ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise JunctionError(f"{path} is not a junction file (numpy .npz archive): {error}") from error
         return cls.from_arrays(arrays, source=str(path))
+
+
+def outer_mismatch(
+    left: PairForceConstants, right: PairForceConstants, device: PairForceConstants
+) -> tuple[float, float]:
+    """Largest difference between rows of a device's outer principal layers and of the leads, eV/Angstrom^2.
+
+    Only the rows of the outer layers are looked at; see :meth:`Junction.block_mismatch`.
+    """
+    n_l, n_r, n_d = left.n_atoms, right.n_atoms, device.n_atoms
+    merged = device.merged
+    room = n_d - n_l - n_r
+    mismatch = []
+    for lead, start, next_start, forward in ((left, 0, n_l, 1), (right, n_d - n_r, n_d - 2 * n_r, -1)):
+        has_next = room >= lead.n_atoms
+        own = (merged.i >= start) & (merged.i < start + lead.n_atoms)
+        if not has_next:
+            own &= (merged.j >= start) & (merged.j < start + lead.n_atoms)
+        inside, onward = lead.R[:, 2] == 0, (lead.R[:, 2] == forward) & has_next
+        in_plane = lead.R * [1, 1, 0]
+        difference = PairForceConstants(
+            merged.cell,
+            merged.positions,
+            merged.masses,
+            np.concatenate([merged.i[own], start + lead.i[inside], start + lead.i[onward]]),
+            np.concatenate([merged.j[own], start + lead.j[inside], next_start + lead.j[onward]]),
+            np.concatenate([merged.R[own], in_plane[inside], in_plane[onward]]),
+            np.concatenate([merged.phi[own], -lead.phi[inside], -lead.phi[onward]]),
+        ).merged
+        # self terms follow from the sum rule
+        mismatch.append(float(np.abs(difference.phi[~difference.is_self]).max(initial=0.0)))
+    return mismatch[0], mismatch[1]

@@ -12,6 +12,7 @@ from thermal_flows.transport.errors import TransportError
 from thermal_flows.transport.junction import Junction
 
 _POSITION_TOLERANCE = 1e-3
+_CHUNK = 16
 SYMMETRY_TOLERANCE = 1e-6
 """Force constants count as symmetric if they agree to this fraction of the strongest one."""
 
@@ -51,11 +52,11 @@ def _is_symmetry(junction: Junction, W: NDArray[np.intp], tolerance: float) -> b
     rotation[:2, :2] = (np.linalg.inv(lattice) @ W @ lattice).T  # column vectors: r' = rotation r
     device, n_l, n_r = junction.device, junction.left.n_atoms, junction.right.n_atoms
     fractional = device.positions[:, :2] @ np.linalg.inv(lattice)
-    same_kind = (np.abs(device.masses - device.masses[0]) < 1e-6) & (
-        np.abs(device.positions[:, 2] - device.positions[0, 2]) < _POSITION_TOLERANCE
-    )
-    for target in np.flatnonzero(same_kind):
-        shift = fractional[target] - fractional[0] @ W
+    z = device.positions[:, 2]
+    alike = (np.abs(device.masses[:, None] - device.masses) < 1e-6) & (np.abs(z[:, None] - z) < _POSITION_TOLERANCE)
+    rare = int(alike.sum(axis=1).argmin())  # the fewest places to go to
+    for target in np.flatnonzero(alike[rare]):
+        shift = fractional[target] - fractional[rare] @ W
         mapped = _map_atoms(device, fractional, W, shift)
         if mapped is None:
             continue
@@ -76,21 +77,22 @@ def _map_atoms(
     device: PairForceConstants, fractional: NDArray[np.float64], W: NDArray[np.intp], shift: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
     """Image of every atom and the in-plane cell it lands in, or None."""
-    moved = fractional @ W + shift
-    difference = moved[:, None] - fractional[None]
-    cells = np.rint(difference)
-    apart = np.linalg.norm((difference - cells) @ device.cell[:2, :2], axis=2)
-    fits = (
-        (apart < _POSITION_TOLERANCE)
-        & (np.abs(device.positions[:, None, 2] - device.positions[None, :, 2]) < _POSITION_TOLERANCE)
-        & (np.abs(device.masses[:, None] - device.masses[None]) < 1e-6)
-    )
-    if not np.all(fits.sum(axis=1) == 1):
-        return None
-    image = fits.argmax(axis=1)
-    if len(np.unique(image)) != len(image):
-        return None
-    return image, cells[np.arange(len(image)), image].astype(np.intp)
+    n = device.n_atoms
+    image, cells = np.empty(n, dtype=np.intp), np.empty((n, 2), dtype=np.intp)
+    for start in range(0, n, _CHUNK):  # most candidates fail on the first atoms
+        here = slice(start, start + _CHUNK)
+        difference = (fractional[here] @ W + shift)[:, None] - fractional[None]
+        whole = np.rint(difference)
+        fits = (
+            (np.linalg.norm((difference - whole) @ device.cell[:2, :2], axis=2) < _POSITION_TOLERANCE)
+            & (np.abs(device.positions[here, None, 2] - device.positions[None, :, 2]) < _POSITION_TOLERANCE)
+            & (np.abs(device.masses[here, None] - device.masses[None]) < 1e-6)
+        )
+        if not np.all(fits.sum(axis=1) == 1):
+            return None
+        image[here] = fits.argmax(axis=1)
+        cells[here] = whole[np.arange(len(whole)), image[here]]
+    return (image, cells) if len(np.unique(image)) == n else None
 
 
 def _lead_agrees(
@@ -119,19 +121,23 @@ def _constants_agree(
     layer_change: NDArray[np.float64],
     tolerance: float,
 ) -> bool:
-    table = part.pairs()
-    zero = np.zeros((3, 3))
-    limit = tolerance * part.strongest
-    for (i, j, a, b, c), phi in table.items():
-        R = np.array([a, b]) @ W + cells[j] - cells[i] + c * layer_change.astype(np.intp)
-        partner = table.get((int(image[i]), int(image[j]), int(R[0]), int(R[1]), c), zero)
-        if np.abs(rotation @ phi @ rotation.T - partner).max() > limit:
-            return False
-    return True
+    merged = part.merged
+    change = layer_change.astype(np.intp)
+    R = merged.R[:, :2] @ W + cells[merged.j] - cells[merged.i] + merged.R[:, 2:] * change
+    wanted = np.column_stack([image[merged.i], image[merged.j], R, merged.R[:, 2]])
+    have = np.column_stack([merged.i, merged.j, merged.R])
+    # one whole number for each, in the order of the sorted list
+    low = np.minimum(have.min(axis=0), wanted.min(axis=0))
+    sizes = np.maximum(have.max(axis=0), wanted.max(axis=0)) - low + 1
+    keys, asked = (np.ravel_multi_index((rows - low).T, sizes) for rows in (have, wanted))
+    at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    partner = np.where((keys[at] == asked)[:, None, None], merged.phi[at], 0.0)
+    turned = rotation @ merged.phi @ rotation.T
+    return float(np.abs(turned - partner).max()) <= tolerance * part.strongest
 
 
 def half_shifted_mesh(
-    q_mesh: tuple[int, int], operations: list[NDArray[np.intp]] | None = None
+    q_mesh: tuple[int, int], operations: list[NDArray[np.intp]] | None = None, levels: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Half-shifted mesh of in-plane wave vectors, reduced by symmetry and time reversal.
 
@@ -143,6 +149,9 @@ def half_shifted_mesh(
         Numbers of points along b1 and b2.
     operations : list of numpy.ndarray, optional
         From :func:`in_plane_operations`; time reversal (-q) is always added.
+    levels : int
+        How often the inner half of the mesh, around q = 0, is replaced by one of half the spacing. At low temperature
+        only wave vectors near zero carry heat.
 
     Returns
     -------
@@ -159,25 +168,55 @@ def half_shifted_mesh(
     mesh = np.asarray(q_mesh)
     if mesh.shape != (2,) or not np.array_equal(mesh, np.rint(mesh)) or np.any(mesh < 1):
         raise TransportError(f"q_mesh must be two positive whole numbers, for instance (20, 20); got {q_mesh!r}")
-    n1, n2 = (int(n) for n in mesh)
-    # twice-shifted integers keep the arithmetic exact: q = odd / (2 N) - 1/2
-    odd = np.stack(np.meshgrid(2 * np.arange(n1) + 1 - n1, 2 * np.arange(n2) + 1 - n2, indexing="ij"), -1).reshape(
-        -1, 2
-    )
-    index = np.arange(n1 * n2)
-    label = index.copy()
-    common = np.lcm(n1, n2)
-    scale = np.array([common // n1, common // n2])
-    for W in [*(operations or []), -np.eye(2, dtype=int)]:
+    n = mesh.astype(int)
+    operations = [*(operations or []), -np.eye(2, dtype=int)]
+    width = np.ones(2)
+    points, weights = [], []
+    for level in range(levels + 1):
+        inner = _inner_half(n) if level < levels else np.zeros(2, dtype=int)
+        # odd numbers keep the arithmetic exact: q = width odd / (2 n)
+        odd = np.stack(np.meshgrid(*(2 * np.arange(k) + 1 - k for k in n), indexing="ij"), -1).reshape(-1, 2)
+        odd = odd[np.any(np.abs(odd) >= inner, axis=1)]
+        representatives, counts = _reduced(odd, n, width, operations, periodic=level == 0)
+        points.append(width * odd[representatives] / (2.0 * n))
+        weights.append(counts * np.prod(width / n))
+        width = width * inner / n
+        n = 2 * inner
+    return np.concatenate(points), np.concatenate(weights)
+
+
+def _inner_half(n: NDArray[np.intp]) -> NDArray[np.intp]:
+    """About half of n, with its parity: so many cells around zero fit the mesh. One or two are refined as a whole."""
+    half = (n + 1) // 2
+    return half + (n - half) % 2
+
+
+def _reduced(
+    odd: NDArray[np.intp],
+    n: NDArray[np.intp],
+    width: NDArray[np.float64],
+    operations: list[NDArray[np.intp]],
+    periodic: bool,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Representatives of the points ``width odd / 2 n`` under the operations that map them onto each other, orbit sizes."""
+    index = np.full(2 * n, -1)
+    index[tuple((odd % (2 * n)).T)] = np.arange(len(odd))
+    label = np.arange(len(odd))
+    common = np.lcm(*n)
+    scale = common // n
+    for W in operations:
         turn = np.rint(np.linalg.inv(W).T).astype(int)
+        if width[0] != width[1] and (turn[0, 1] or turn[1, 0]):
+            continue
         moved = (odd * scale) @ turn
         if np.any(moved % scale):
             continue
-        k = (moved // scale + np.array([n1, n2]) - 1) / 2
-        if np.any(k != np.rint(k)):
+        moved = moved // scale
+        if not periodic and np.any(np.abs(moved) >= n):
             continue
-        k = np.rint(k).astype(int) % np.array([n1, n2])
-        image = k[:, 0] * n2 + k[:, 1]
+        image = index[tuple((moved % (2 * n)).T)]
+        if np.any(image < 0):
+            continue
         while True:  # merge orbits until every point has its orbit's largest label (all-positive q where possible)
             merged = np.maximum(label, label[image])
             np.maximum.at(merged, image, label)
@@ -185,6 +224,4 @@ def half_shifted_mesh(
             if np.array_equal(merged, label):
                 break
             label = merged
-    representatives, counts = np.unique(label, return_counts=True)
-    q = odd[representatives] / (2.0 * np.array([n1, n2]))
-    return q, counts / (n1 * n2)
+    return np.unique(label, return_counts=True)

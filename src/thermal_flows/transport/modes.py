@@ -50,7 +50,8 @@ class ModeScattering:
         [out, in], normalised to unit flux: unitary. Columns: modes incident from the left, then from the right, in the order
         of ``left`` and ``right``. Rows: modes leaving into the left lead, then into the right lead, by increasing speed.
     flagged : bool
-        A band edge was met: the squared frequency was shifted by a relative 1e-9.
+        A band edge was met. The modes that merge there carry nothing and are left out: the others scatter as in the limit from
+        either side. (Where several things meet at once, the squared frequency was shifted by a relative 1e-9.)
     q_frac : numpy.ndarray, shape (2,)
     frequency : float
         THz.

@@ -25,6 +25,9 @@ SHIFT = -0.4142135
 CLUSTER = 3e-8
 """Bloch factors this close to each other are treated together."""
 
+ALMOST = 3e-6
+"""Modes with Bloch factors this close to each other lose digits, single eigenvector by single eigenvector."""
+
 NEAR_CIRCLE = 1e-6
 """Only Bloch factors this close to the unit circle can belong to propagating modes."""
 
@@ -54,6 +57,35 @@ class LeadStates:
     n_out: NDArray[np.intp]
     n_in: NDArray[np.intp]
     regular: NDArray[np.bool_]
+
+
+def side_by_side(parts: list[LeadStates]) -> LeadStates:
+    """States of a direct sum of leads from those of its parts, propagating ones first."""
+    ranks = [p.outgoing.shape[2] for p in parts]
+    r, nw = sum(ranks), len(parts[0].n_out)
+    outgoing, incoming = (np.zeros((nw, 2 * r, r), dtype=complex) for _ in range(2))
+    start = 0
+    for p, size in zip(parts, ranks, strict=True):
+        here = slice(start, start + size)
+        for whole, own in ((outgoing, p.outgoing), (incoming, p.incoming)):
+            whole[:, here, here] = own[:, :size]
+            whole[:, r + start : r + start + size, here] = own[:, size:]
+        start += size
+
+    def ordered(counts: list[NDArray[np.intp]]) -> NDArray[np.intp]:
+        first = np.concatenate([np.arange(n) < c[:, None] for n, c in zip(ranks, counts, strict=True)], axis=1)
+        return np.argsort(~first, axis=1, kind="stable")
+
+    out, inc = ordered([p.n_out for p in parts]), ordered([p.n_in for p in parts])
+    return LeadStates(
+        outgoing=np.take_along_axis(outgoing, out[:, None, :], axis=2),
+        incoming=np.take_along_axis(incoming, inc[:, None, :], axis=2),
+        out_factors=np.take_along_axis(np.concatenate([p.out_factors for p in parts], axis=1), out, axis=1),
+        in_factors=np.take_along_axis(np.concatenate([p.in_factors for p in parts], axis=1), inc, axis=1),
+        n_out=np.sum([p.n_out for p in parts], axis=0),
+        n_in=np.sum([p.n_in for p in parts], axis=0),
+        regular=np.all([p.regular for p in parts], axis=0),
+    )
 
 
 def pencil(lead: LeadBlocks, w2: NDArray[np.float64]) -> tuple[NDArray, NDArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,7 +59,8 @@ class Checks:
     excess : float
         Largest transmission above min(modes left, modes right); zero or round-off.
     flagged : int
-        Points at a band edge, solved at a squared frequency shifted by 1e-9.
+        Points at a band edge, where the two-sided limit is taken (or, where several things meet at once, a squared
+        frequency shifted by 1e-9); with a broadening, also points where decimation lost digits.
     solved : int
         Points with open channels on both sides, each solved; the others transmit nothing, exactly.
     points : int
@@ -101,6 +102,8 @@ class TransmissionSpectrum:
     checks : Checks
     modes : IncidentModes or None
         The modes one by one, where asked for.
+    temperature : float or None
+        The only temperature (K) that mesh and grid were made for, if there is one.
     """
 
     frequencies: NDArray[np.float64]
@@ -114,6 +117,7 @@ class TransmissionSpectrum:
     method: str
     checks: Checks = field(default_factory=Checks)
     modes: IncidentModes | None = None
+    temperature: float | None = None
 
     @property
     def mean_transmission(self) -> NDArray[np.float64]:
@@ -162,6 +166,8 @@ class TransmissionSpectrum:
         ------
         ValueError
             If a temperature is not positive or a choice is unknown.
+        TransportError
+            If mesh and grid were made for another temperature.
         """
         return self.spectral_conductance(temperatures, statistics, definition) @ self.frequency_weights
 
@@ -181,6 +187,7 @@ class TransmissionSpectrum:
             MW/(m2 K THz).
         """
         check_choice(definition)
+        self._check_grid(temperatures, statistics)
         transmission = self.mean_transmission
         if definition == "nonequilibrium":
             transmission = nonequilibrium_transmission(transmission, *self.mean_modes)
@@ -219,6 +226,7 @@ class TransmissionSpectrum:
         numpy.ndarray, shape (2, nT)
             Left and right lead, MW/(m2 K).
         """
+        self._check_grid(temperatures, statistics)
         return np.stack(
             [
                 spectral_conductance(self.frequencies, modes, self.area, temperatures, statistics)
@@ -226,6 +234,43 @@ class TransmissionSpectrum:
                 for modes in self.mean_modes
             ]
         )
+
+    def maximum_transmission(self) -> TransmissionSpectrum:
+        """Every mode of the side with fewer modes transmitted at every wave vector and frequency: an upper bound.
+
+        See :func:`thermal_flows.transport.maximum_transmission`.
+        """
+        return self._counted(np.minimum(self.modes_left, self.modes_right), "maximum_transmission")
+
+    def radiation_limit(self, side: str) -> TransmissionSpectrum:
+        """Every mode of one side transmitted; for the softer side this is the phonon radiation limit, not a bound.
+
+        See :func:`thermal_flows.transport.radiation_limit`.
+
+        Parameters
+        ----------
+        side : {"left", "right"}
+
+        Raises
+        ------
+        TransportError
+            If there is no such side.
+        """
+        if side not in ("left", "right"):
+            raise TransportError(f"side must be 'left' or 'right', not {side!r}")
+        return self._counted(self.modes_left if side == "left" else self.modes_right, "radiation_limit")
+
+    def _counted(self, transmission: NDArray[np.float64], method: str) -> TransmissionSpectrum:
+        return replace(self, transmission=transmission.copy(), method=method, checks=Checks(), modes=None)
+
+    def _check_grid(self, temperatures: ArrayLike, statistics: str) -> None:
+        if self.temperature is None:
+            return
+        if statistics == "classical" or not np.allclose(temperatures, self.temperature, rtol=1e-9, atol=0):
+            raise TransportError(
+                f"mesh and grid hold what is excited at {self.temperature:g} K, by quantum statistics: solve with the "
+                "temperature you want, or without one for all temperatures and statistics of a general grid"
+            )
 
     def diffuse_mismatch(self) -> TransmissionSpectrum:
         """Diffuse mismatch model with the full dispersion of both leads, from the mode numbers of this spectrum.
@@ -251,4 +296,5 @@ class TransmissionSpectrum:
             right[None],
             self.area,
             "diffuse_mismatch",
+            temperature=self.temperature,
         )

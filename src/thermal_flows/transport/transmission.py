@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from thermal_flows import units
 from thermal_flows.transport.bloch import count_modes
 from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
 from thermal_flows.transport.errors import TransportError
+from thermal_flows.transport.green_function import absolute_broadening, caroli_transmission
 from thermal_flows.transport.junction import Junction
 from thermal_flows.transport.matching import Scattering, conservation_bound, scatter
 from thermal_flows.transport.mesh import half_shifted_mesh, in_plane_operations
+from thermal_flows.transport.parallel import Progress, share_out
 from thermal_flows.transport.spectrum import Checks, IncidentModes, TransmissionSpectrum
+from thermal_flows.transport.thermal_grid import thermal_window
 
-METHODS = ("mode_matching",)
-Progress = Callable[[int, int], None]
-T = TypeVar("T")
+METHODS = ("mode_matching", "green_function")
+
+BATCH_BYTES = 2**27
+"""Memory for the frequencies that one worker solves at once."""
 
 
 def solve_transmission(
@@ -34,11 +34,14 @@ def solve_transmission(
     *,
     frequencies: ArrayLike | None = None,
     frequency_weights: ArrayLike | None = None,
+    temperature: float | None = None,
+    broadening: float | None = None,
     resolve_modes: bool = False,
     n_workers: int | None = None,
+    executor: str = "auto",
     progress: Progress | None = None,
 ) -> TransmissionSpectrum:
-    """Phonon transmission of a junction by mode matching.
+    """Phonon transmission of a junction by mode matching or by Green's functions.
 
     Parameters
     ----------
@@ -47,16 +50,29 @@ def solve_transmission(
         Half-shifted mesh of in-plane wave vectors, reduced by symmetry and time reversal.
     n_frequencies : int
         Number of equal bins of [0, top of the softer lead]; frequencies are their midpoints.
-    method : {"mode_matching"}
+    method : {"mode_matching", "green_function"}
+        Mode matching solves for the scattering states; ``green_function`` for the Green's function of the whole device and the
+        Caroli trace. Same junction, mesh, grid and mode numbers; the two agree to round-off and check each other.
     frequencies : array_like, optional
         Another grid, THz, positive. If it is not one of equal-bin midpoints, ``frequency_weights`` must be given.
     frequency_weights : array_like, optional
         Quadrature weights, THz.
+    temperature : float, optional
+        Make mesh and grid for this (low) temperature, K: frequencies end where phonons cease to be excited, and the mesh is
+        halved around q = 0 as often as needed; see :func:`thermal_flows.transport.thermal_grid.thermal_window`. The result
+        then has no conductance at other temperatures.
+    broadening : float, optional
+        For ``green_function`` only. None: no broadening, lead self-energies from Bloch states. A number, say 1e-11: imaginary
+        part of the squared frequency as a fraction of the largest one of both leads, self-energies by decimation. The
+        transmission then changes in proportion to it, most near band edges and at low frequencies, and
+        ``checks.conservation`` is what it absorbs.
     resolve_modes : bool
         Keep phase, velocity, transmittance and reflectance of every incident mode.
     n_workers : int, optional
-        Threads that share the wave vectors (the arithmetic inside runs outside Python's lock); all cores by default. The
-        result does not depend on it.
+        Workers that share the wave vectors; all cores by default. The result does not depend on it, to the last bit.
+    executor : {"auto", "threads", "processes"}
+        What the workers are; ``auto`` takes threads for short runs and processes for long ones, see
+        :func:`thermal_flows.transport.parallel.share_out`.
     progress : callable, optional
         Called with (wave vectors done, wave vectors in all).
 
@@ -78,16 +94,29 @@ def solve_transmission(
     """
     if method not in METHODS:
         raise TransportError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    grid = frequency_grid(junction, n_frequencies, frequencies, frequency_weights)
-    q_points, q_weights = half_shifted_mesh(q_mesh, in_plane_operations(junction))
+    if method == "green_function" and resolve_modes:
+        raise TransportError(
+            "Green's functions give the sum over modes only: resolve_modes needs method='mode_matching'"
+        )
+    if method != "green_function" and broadening is not None:
+        raise TransportError(f"{method} works without broadening: leave it out, or use method='green_function'")
+    builder = BlockBuilder(junction)
+    levels = 0
+    if temperature is None:
+        grid = frequency_grid(junction, n_frequencies, frequencies, frequency_weights)
+    elif frequencies is not None or frequency_weights is not None:
+        raise TransportError("give either frequencies or a temperature to choose them for, not both")
+    else:
+        window = thermal_window(builder, temperature)
+        grid, levels = midpoints(window.top, n_frequencies), window.levels
+    q_points, q_weights = half_shifted_mesh(q_mesh, in_plane_operations(junction), levels)
     w2 = units.thz_to_w2(grid.frequencies)
     w2_max = float(units.thz_to_w2(max(junction.top_frequencies)))
-    builder = BlockBuilder(junction)
+    if broadening is not None:
+        absolute_broadening(broadening, w2_max)  # refused before the work starts
 
-    def solve(k: int) -> _Row:
-        return _solve_row(builder, q_points[k], w2, w2_max, resolve_modes)
-
-    rows = list(_in_threads(solve, len(q_points), n_workers, progress))
+    work = partial(_row, builder, q_points, w2, w2_max, _Route(method, broadening, resolve_modes))
+    rows = list(share_out(work, len(q_points), n_workers, executor, progress))
     checks = _summary(rows)
     return TransmissionSpectrum(
         frequencies=grid.frequencies,
@@ -101,6 +130,7 @@ def solve_transmission(
         method=method,
         checks=checks,
         modes=_join_modes(rows) if resolve_modes else None,
+        temperature=temperature,
     )
 
 
@@ -112,6 +142,7 @@ def diffuse_mismatch(
     frequencies: ArrayLike | None = None,
     frequency_weights: ArrayLike | None = None,
     n_workers: int | None = None,
+    executor: str = "auto",
     progress: Progress | None = None,
 ) -> TransmissionSpectrum:
     """Diffuse mismatch model with the full dispersion of both leads.
@@ -123,17 +154,46 @@ def diffuse_mismatch(
     TransmissionSpectrum
         With one (zone-averaged) wave vector; see :meth:`TransmissionSpectrum.diffuse_mismatch`.
     """
+    return open_channels(
+        junction,
+        q_mesh,
+        n_frequencies,
+        frequencies=frequencies,
+        frequency_weights=frequency_weights,
+        n_workers=n_workers,
+        executor=executor,
+        progress=progress,
+    ).diffuse_mismatch()
+
+
+def open_channels(
+    junction: Junction,
+    q_mesh: tuple[int, int] = (20, 20),
+    n_frequencies: int = 200,
+    *,
+    frequencies: ArrayLike | None = None,
+    frequency_weights: ArrayLike | None = None,
+    n_workers: int | None = None,
+    executor: str = "auto",
+    progress: Progress | None = None,
+) -> TransmissionSpectrum:
+    """Mode numbers of both leads at every point, and the smaller of them as the transmission.
+
+    Only the leads of the junction are used. Parameters and errors as :func:`solve_transmission`.
+
+    Returns
+    -------
+    TransmissionSpectrum
+        With ``method="maximum_transmission"``; the models and limits of :mod:`thermal_flows.transport.limits` start from it.
+    """
     grid = frequency_grid(junction, n_frequencies, frequencies, frequency_weights)
     q_points, q_weights = half_shifted_mesh(q_mesh, in_plane_operations(junction))
     w2 = units.thz_to_w2(grid.frequencies)
     builder = BlockBuilder(junction)
 
-    def count(k: int) -> NDArray[np.float64]:
-        left, right = builder.leads(q_points[k])
-        return np.stack([count_modes(left, w2), count_modes(right, w2)]).astype(float)
-
-    counts = np.array(list(_in_threads(count, len(q_points), n_workers, progress)))
-    spectrum = TransmissionSpectrum(
+    work = partial(_count_row, builder, q_points, w2)
+    counts = np.array(list(share_out(work, len(q_points), n_workers, executor, progress)))
+    return TransmissionSpectrum(
         grid.frequencies,
         grid.weights,
         q_points,
@@ -144,7 +204,6 @@ def diffuse_mismatch(
         junction.area,
         "maximum_transmission",
     )
-    return spectrum.diffuse_mismatch()
 
 
 @dataclass(frozen=True)
@@ -153,6 +212,20 @@ class FrequencyGrid:
 
     frequencies: NDArray[np.float64]
     weights: NDArray[np.float64]
+
+
+def midpoints(top: float, n_frequencies: int) -> FrequencyGrid:
+    """Midpoints of equal bins of [0, top], in THz.
+
+    Raises
+    ------
+    TransportError
+        If the number of bins is not a positive whole number.
+    """
+    if n_frequencies != int(n_frequencies) or n_frequencies < 1:
+        raise TransportError(f"n_frequencies must be a positive whole number, got {n_frequencies!r}")
+    step = top / int(n_frequencies)
+    return FrequencyGrid(np.arange(0.5, int(n_frequencies)) * step, np.full(int(n_frequencies), step))
 
 
 def frequency_grid(
@@ -171,11 +244,7 @@ def frequency_grid(
     if frequencies is None:
         if frequency_weights is not None:
             raise TransportError("frequency_weights were given without frequencies")
-        if n_frequencies != int(n_frequencies) or n_frequencies < 1:
-            raise TransportError(f"n_frequencies must be a positive whole number, got {n_frequencies!r}")
-        top = min(junction.top_frequencies)
-        step = top / int(n_frequencies)
-        return FrequencyGrid(np.arange(0.5, int(n_frequencies)) * step, np.full(int(n_frequencies), step))
+        return midpoints(min(junction.top_frequencies), n_frequencies)
     grid = np.atleast_1d(np.asarray(frequencies, dtype=float))
     if grid.ndim != 1 or len(grid) == 0 or not np.all(np.isfinite(grid)) or np.any(grid <= 0):
         raise TransportError("frequencies must be a list of positive numbers, in THz")
@@ -193,6 +262,15 @@ def frequency_grid(
     return FrequencyGrid(grid, np.full(len(grid), step))
 
 
+@dataclass(frozen=True)
+class _Route:
+    """How every wave vector is solved."""
+
+    method: str
+    broadening: float | None
+    resolve_modes: bool
+
+
 @dataclass
 class _Row:
     """Everything found at one wave vector."""
@@ -204,30 +282,26 @@ class _Row:
     modes: IncidentModes | None = None
 
 
-def _in_threads(work: Callable[[int], T], n: int, n_workers: int | None, progress: Progress | None) -> Iterator[T]:
-    if n_workers is None:
-        n_workers = os.cpu_count() or 1
-    if n_workers < 1:
-        raise TransportError(f"n_workers must be at least 1, got {n_workers}")
-    _keep_freed_memory()
-    with threadpool_limits(limits=1), ThreadPoolExecutor(min(n_workers, n)) as pool:
-        for done, row in enumerate(pool.map(work, range(n)), start=1):
-            if progress is not None:
-                progress(done, n)
-            yield row
+def _count_row(
+    builder: BlockBuilder, q_points: NDArray[np.float64], w2: NDArray[np.float64], k: int
+) -> NDArray[np.float64]:
+    left, right = builder.leads(q_points[k])
+    return np.stack([count_modes(left, w2), count_modes(right, w2)]).astype(float)
 
 
-def _keep_freed_memory() -> None:
-    """Let the C library keep freed arrays for the next ones: a tenth of the time, more with several threads.
-
-    glibc hands blocks above 128 kB back to the system, which clears them page by page when they are taken again. Freeing a
-    larger block, of 32 MB at most, raises that limit to its size (mallopt(3), M_MMAP_THRESHOLD). Elsewhere nothing happens.
-    """
-    np.empty(31 * 2**20, dtype=np.uint8)
+def _row(
+    builder: BlockBuilder,
+    q_points: NDArray[np.float64],
+    w2: NDArray[np.float64],
+    w2_max: float,
+    route: _Route,
+    k: int,
+) -> _Row:
+    return _solve_row(builder, q_points[k], w2, w2_max, route)
 
 
 def _solve_row(
-    builder: BlockBuilder, q: NDArray[np.float64], w2: NDArray[np.float64], w2_max: float, resolve_modes: bool
+    builder: BlockBuilder, q: NDArray[np.float64], w2: NDArray[np.float64], w2_max: float, route: _Route
 ) -> _Row:
     blocks = builder(q)
     nf = len(w2)
@@ -244,28 +318,79 @@ def _solve_row(
         alone = np.flatnonzero(may & ~(may_left & may_right))
         counts[alone] = count_modes(lead, w2[alone])
     if len(both) == 0:
-        if resolve_modes:
+        if route.resolve_modes:
             row.modes = _no_modes()
         return row
-    result = scatter(blocks, w2[both], w2_max)
-    forward, backward = result.transmission()
+    size = _batch_size(blocks)
+    batches = [
+        _solve_batch(builder, blocks, w2, both[start : start + size], w2_max, route)
+        for start in range(0, len(both), size)
+    ]
+    forward, backward, conservation, flagged, modes_left, modes_right = (
+        np.concatenate([getattr(batch, name) for batch in batches])
+        for name in ("forward", "backward", "conservation", "flagged", "modes_left", "modes_right")
+    )
+    if route.resolve_modes:
+        row.modes = _concatenate([batch.modes for batch in batches if batch.modes is not None])
     row.transmission[both] = forward
-    row.modes_left[both], row.modes_right[both] = result.left.n_in, result.right.n_in
-    bound = conservation_bound(w2[both], w2_max)
-    conservation, reciprocity = result.conservation_error(), np.abs(forward - backward)
+    row.modes_left[both], row.modes_right[both] = modes_left, modes_right
+    bound, reciprocity = conservation_bound(w2[both], w2_max), np.abs(forward - backward)
     row.checks = Checks(
         conservation=float(conservation.max()),
         conservation_over_bound=float((conservation / bound).max()),
         reciprocity=float(reciprocity.max()),
         reciprocity_over_bound=float((reciprocity / bound).max()),
-        excess=float(np.maximum(forward - np.minimum(result.left.n_in, result.right.n_in), 0).max()),
-        flagged=int(result.flagged.sum()),
+        excess=float(np.maximum(forward - np.minimum(modes_left, modes_right), 0).max()),
+        flagged=int(flagged.sum()),
         solved=len(both),
         points=nf,
     )
-    if resolve_modes:
-        row.modes = incident_modes(builder, blocks, w2[both], result, both)
     return row
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What was found at some frequencies, arrays of shape (nw,)."""
+
+    forward: NDArray[np.float64]
+    backward: NDArray[np.float64]
+    conservation: NDArray[np.float64]
+    flagged: NDArray[np.bool_]
+    modes_left: NDArray[np.intp]
+    modes_right: NDArray[np.intp]
+    modes: IncidentModes | None = None
+
+
+def _batch_size(blocks: JunctionBlocks) -> int:
+    """Frequencies to solve at once: many, for speed, in bounded memory; the same whoever solves them."""
+    left, right = blocks.left, blocks.right
+    ports, states = left.rank + right.rank, 2 * max(left.rank, right.rank)
+    inside = max(len(left.H00) * left.rank, len(right.H00) * right.rank)
+    return max(1, BATCH_BYTES // (16 * (14 * states**2 + 6 * ports**2 + 3 * inside)))
+
+
+def _solve_batch(
+    builder: BlockBuilder,
+    blocks: JunctionBlocks,
+    w2: NDArray[np.float64],
+    at: NDArray[np.intp],
+    w2_max: float,
+    route: _Route,
+) -> _Batch:
+    if route.method == "green_function":
+        found = caroli_transmission(blocks, w2[at], w2_max, route.broadening)
+        return _Batch(
+            found.forward, found.backward, found.conservation, found.flagged, found.modes_left, found.modes_right
+        )
+    result = scatter(blocks, w2[at], w2_max)
+    return _Batch(
+        *result.transmission(),
+        result.conservation_error(),
+        result.flagged,
+        result.left.n_in,
+        result.right.n_in,
+        incident_modes(builder, blocks, w2[at], result, at) if route.resolve_modes else None,
+    )
 
 
 def _summary(rows: list[_Row]) -> Checks:
