@@ -141,7 +141,7 @@ def test_dry_run_states_the_cost_and_writes_nothing(tmp_path, monkeypatch, capsy
         (["itc", "Si", "Nosuch"], "unknown crystal"),
         (["itc", "broken.cif", "Ge"], "broken.cif is not a structure"),
         (["itc", "Cu", "Ag", "--potential", "sw-si"], "sw-si"),
-        (["itc", "Cu", "Ag"], "max_strain"),
+        (["itc", "Cu", "Ag", "--max-area", "5"], "max_strain"),
         (["itc", "Si", "Ge", "--potential", "nosuch"], "Known names"),
         (["itc", "Si", "Ge", "--potential", "nosuch:calculator"], "no importable module"),
         (["itc", "Si", "Ge", "--temperature", "0"], "positive"),

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 
 QUICKSTART_FOLDER = "thermal-flows-quickstart"
 
+_LISTED = 15
+"""Common cells listed on a screen."""
+
 _EXAMPLES = """examples:
   thermal-flows quickstart                      Si|Ge(001) from force constants: table, figure, database
   thermal-flows itc Si Ge                       the same by hand
   thermal-flows itc sub.cif film.cif --potential mymodule:calculator --substrate-miller 1 1 1 --film-miller 1 1 1
+  thermal-flows itc Al Cu --matches             terminations and common cells of the two crystals
+  thermal-flows itc Al Cu --potential emt       a pair that does not fit cell by cell
+  thermal-flows itc Si Ge --potential ./my.model    with a MACE file
   thermal-flows itc Si Ge --dry-run             atoms, memory and time before anything long
   thermal-flows db list results.db
   thermal-flows db query results.db '{"film_formula": "Ge"}'
@@ -105,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     itc.add_argument(
         "--potential",
         metavar="NAME",
-        help="built-in name, or module:callable (also of a file here); by default the only built-in one that fits",
+        help="built-in name, MACE file, name of a force field that atomate2 knows, or module:callable (also of a file here); by "
+        "default the only built-in one that fits",
     )
     itc.add_argument("--substrate-miller", nargs=3, type=int, default=(0, 0, 1), metavar=("H", "K", "L"))
     itc.add_argument("--film-miller", nargs=3, type=int, default=(0, 0, 1), metavar=("H", "K", "L"))
@@ -120,6 +127,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     itc.add_argument(
         "--max-strain", type=float, default=0.05, metavar="X", help="largest principal strain accepted (0.05)"
+    )
+    itc.add_argument(
+        "--max-area", type=float, metavar="A2", help="largest common in-plane cell that is looked for (200 A^2)"
+    )
+    for side in ("substrate", "film"):
+        itc.add_argument(
+            f"--{side}-supercell",
+            nargs="+",
+            type=int,
+            metavar="N",
+            help=f"common cell as N1 N2 conventional in-plane cells of the {side}, or four numbers: a matrix of primitive ones",
+        )
+    itc.add_argument("--supercell", nargs="+", type=int, metavar="N", help="multiple of the common cell: N, or N1 N2")
+    itc.add_argument(
+        "--matches", action="store_true", help="list terminations and common cells of the two crystals, and stop"
     )
     itc.add_argument(
         "--shift",
@@ -237,6 +259,8 @@ def _itc(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     sys.path.insert(0, str(Path.cwd()))  # a module:callable may lie in the working folder
     substrate, film = crystal(options.substrate), crystal(options.film)
+    if options.matches:
+        return _matches(options, substrate, film)
     request = _Request(
         potential=options.potential or _only_builtin(substrate, film),
         substrate=substrate,
@@ -250,6 +274,7 @@ def _itc(options: argparse.Namespace) -> int:
             "max_strain": options.max_strain,
             "shift": tuple(options.shift),
             "gap": options.gap,
+            **_cells(options),
         },
         transmission={
             "q_mesh": tuple(options.q_mesh),
@@ -272,6 +297,66 @@ def _itc(options: argparse.Namespace) -> int:
 
         files["figure"] = plot_interface(doc).save(options.figure)
     _show(options, doc, files, time.perf_counter() - began)
+    return 0
+
+
+def _cells(options: argparse.Namespace) -> dict[str, Any]:
+    """Which cells are to be matched, as arguments of build_interface; nothing for what was not asked for."""
+    cells: dict[str, Any] = {} if options.max_area is None else {"max_area": options.max_area}
+    for name in ("substrate_supercell", "film_supercell", "supercell"):
+        numbers = getattr(options, name)
+        if numbers is not None:
+            shapes = {1: numbers[0], 2: tuple(numbers), 4: (tuple(numbers[:2]), tuple(numbers[2:]))}
+            if len(numbers) not in shapes:
+                raise ValueError(f"--{name.replace('_', '-')} takes one, two or four whole numbers, not {len(numbers)}")
+            cells[name] = shapes[len(numbers)]
+    return cells
+
+
+def _matches(options: argparse.Namespace, substrate: Structure, film: Structure) -> int:
+    """What the two crystals offer: planes to end with, and common cells."""
+    from thermal_flows.structures import find_matches, terminations
+
+    limits = {} if options.max_area is None else {"max_area": options.max_area}
+    found = find_matches(
+        substrate,
+        film,
+        substrate_miller=options.substrate_miller,
+        film_miller=options.film_miller,
+        strain=options.strain,
+        max_strain=options.max_strain,
+        **limits,
+    )
+    planes = {
+        "substrate": terminations(substrate, options.substrate_miller),
+        "film": terminations(film, options.film_miller),
+    }
+    if options.json:
+        content = {
+            "terminations": {side: [asdict(plane) for plane in listed] for side, listed in planes.items()},
+            "matches": [match.as_dict() for match in found],
+        }
+        print(json.dumps(content, indent=2))
+        return 0
+    for side, crystal_, miller in (
+        ("substrate", substrate, options.substrate_miller),
+        ("film", film, options.film_miller),
+    ):
+        plane = " ".join(map(str, miller))
+        print(f"{side} {crystal_.composition.reduced_formula} ({plane}), terminations:")
+        for t in planes[side]:
+            equal = "" if t.equivalent_to == t.index else f", equal to {t.equivalent_to} by symmetry"
+            print(
+                f"  {t.index}: {' '.join(t.species)}, next plane {t.spacing:.3f} A above, {t.spacing_below:.3f} A below{equal}"
+            )
+    print(f"common cells strained by {100 * options.max_strain:g} % or less ({options.strain} strained):")
+    for match in found[:_LISTED]:
+        rows = [" ".join(str(n) for row in matrix for n in row) for matrix in (match.substrate, match.film)]
+        print(f"  {match}: --substrate-supercell {rows[0]} --film-supercell {rows[1]}")
+    if not found:
+        print("  none: raise --max-area or --max-strain")
+    if len(found) > _LISTED:
+        print(f"  and {len(found) - _LISTED} more: all with --json, fewer with a smaller --max-area or --max-strain")
     return 0
 
 

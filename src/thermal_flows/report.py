@@ -12,6 +12,11 @@ DEFINITIONS = {
     ("mode_matching", "landauer"): "Landauer, two reservoirs: temperatures of the emitted phonons",
     ("mode_matching", "nonequilibrium"): "nonequilibrium: temperatures of all phonons (compare with NEMD, TDTR)",
     ("diffuse_mismatch", "landauer"): "diffuse mismatch model, full dispersion, two reservoirs",
+    (
+        "maximum_transmission",
+        "landauer",
+    ): "elastic maximum: min(modes left, modes right) at every point, two reservoirs",
+    ("radiation_limit", "landauer"): "radiation limit: all modes of the softer side, not a bound, two reservoirs",
 }
 """What a conductance means, by method and definition."""
 
@@ -148,6 +153,8 @@ def _checks(doc: dict[str, Any]) -> list[str]:
         f"reciprocity {solver['reciprocity']:.1e}, transmission above min(modes) {solver['excess']:.1e}; "
         f"{solver['solved']} of {solver['points']} points carry heat, {solver['flagged']} at a band edge."
     ]
+    if solver.get("second_solver") is not None:
+        lines.append(f"        Green's functions differ by {solver['second_solver']:.1e} at most, on a coarse mesh.")
     built = doc.get("junction_checks")
     if built:
         lines.append(

@@ -111,3 +111,55 @@ plain_criteria = st.recursive(
     ),
     max_leaves=4,
 )
+
+# nested fields, arrays and mixed types, in criteria that mongomock alone answers as MongoDB does: what is left out are the
+# cases of the table in thermal_flows.database.criteria, each with a test of its own
+_scalars = st.one_of(numbers, texts, st.sampled_from(DATES), st.sampled_from(IDS))
+_flat = st.one_of(_scalars, _scalars, st.none(), st.lists(_scalars, max_size=3))
+_records = st.dictionaries(names, st.one_of(_scalars, st.dictionaries(names, _scalars, max_size=2)), max_size=3)
+mixed_documents = st.fixed_dictionaries(
+    {"rank": _scalars},
+    optional={"a": _flat, "b": _flat, "c": _records, "items": st.lists(_records, max_size=3)},
+)
+_range = st.builds(lambda op, v: {op: v}, st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), _scalars)
+_single = st.one_of(
+    _scalars,
+    _range,
+    st.builds(lambda v: {"$eq": v}, _scalars),
+    st.builds(lambda v: {"$in": v}, st.lists(_scalars, max_size=4)),
+    st.builds(lambda v: {"$regex": v}, st.sampled_from(["a", "^b", "^$"])),
+    st.builds(lambda v: {"$type": v}, st.sampled_from(["string", "object", "date"])),
+)
+_top = st.one_of(
+    _single,
+    st.just({"$exists": True}),
+    st.just({"$exists": False}),
+    st.none(),
+    st.builds(lambda v: {"$ne": v}, _scalars),
+    st.builds(lambda v: {"$nin": v}, st.lists(_scalars, max_size=3)),
+    st.builds(lambda c: {"$not": c}, _range),
+    st.builds(lambda v: {"$all": v}, st.lists(_scalars, min_size=1, max_size=2)),
+)
+_mixed_clauses = st.one_of(
+    st.builds(lambda path, c: {path: c}, st.sampled_from(["a", "b", "rank"]), _top),
+    st.builds(
+        lambda path, c: {path: c},
+        st.sampled_from(["c.a", "c.b", "c.a.b", "items.a", "items.b.a", "items.0.a"]),
+        _single,
+    ),
+    st.builds(
+        lambda path, other, c, d: {"items": {"$elemMatch": {path: c, other: d}}},
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["c", "b.a"]),
+        _single,
+        _single,
+    ),
+    st.builds(lambda low, high: {"a": {"$elemMatch": {"$gte": low, "$lt": high}}}, numbers, numbers),
+)
+mixed_criteria = st.recursive(
+    _mixed_clauses,
+    lambda inner: st.builds(
+        lambda op, parts: {op: parts}, st.sampled_from(["$and", "$or", "$nor"]), st.lists(inner, min_size=1, max_size=3)
+    ),
+    max_leaves=4,
+)

@@ -100,6 +100,22 @@ def test_criteria_as_memory_store_understands_them(
         assert same(list(sqlite.query(criteria)), list(memory.query(criteria)))
 
 
+@settings(max_examples=EXAMPLES)
+@given(
+    docs=st.lists(strategies.mixed_documents, min_size=1, max_size=8),
+    criteria=strategies.mixed_criteria,
+    indexes=indexed,
+)
+def test_mixed_types_as_memory_store_understands_them(
+    folder: Path, docs: list, criteria: dict, indexes: list[str]
+) -> None:
+    """MemoryStore gets the criteria as the user writes them: its answer does not depend on anything of this package."""
+    with filled_stores(folder, docs, indexes) as (sqlite, memory):
+        expected = list(memory.query(criteria))
+        assert same(list(sqlite.query(criteria)), expected)
+        assert sqlite.count(criteria) == len(expected)
+
+
 @settings(max_examples=EXAMPLES // 2)
 @given(
     docs=st.lists(strategies.documents, min_size=1, max_size=12),

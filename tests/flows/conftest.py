@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from jobflow import Flow, JobStore, run_locally
+from maggma.stores import MemoryStore
 
 from thermal_flows.database import job_store
 from thermal_flows.flows import InterfaceTransmissionMaker
@@ -52,3 +53,10 @@ def finished(store: JobStore) -> Flow:
 @pytest.fixture(scope="session")
 def doc(finished: Flow, store: JobStore) -> InterfaceDoc:
     return document(finished, store)
+
+
+@pytest.fixture
+def fresh() -> JobStore:
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store.connect()
+    return store

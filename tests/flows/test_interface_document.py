@@ -39,16 +39,25 @@ def by_hand():
 
 
 def test_conductances_are_those_of_the_science_functions(doc: InterfaceDoc, by_hand):
-    _, spectrum = by_hand
-    assert len(doc.conductance) == 5 * len(TEMPERATURES)
-    for definition in ("landauer", "nonequilibrium"):
-        for statistics in ("quantum", "classical"):
-            for t in TEMPERATURES:
+    built, general = by_hand
+    assert len(doc.conductance) == 7 * len(TEMPERATURES)
+    # at 50 K k_B T / h spans fewer than five bins of so coarse a grid
+    cold = solve_transmission(
+        built.assembly.junction, COARSE["q_mesh"], COARSE["n_frequencies"], temperature=50.0, n_workers=1
+    )
+    assert doc.provenance.parameters["transmission"]["temperatures_with_own_grid"] == [50.0]
+    for t in TEMPERATURES:
+        excited = cold if t == 50 else general
+        for definition in ("landauer", "nonequilibrium"):
+            for statistics, spectrum in (("quantum", excited), ("classical", general)):
                 expected = float(spectrum.conductance(t, statistics, definition)[0])
                 assert doc.value(t, definition, statistics).value == pytest.approx(expected, rel=1e-8)
-    for t in TEMPERATURES:
-        found = doc.value(t, method="diffuse_mismatch").value
-        assert found == pytest.approx(float(spectrum.diffuse_mismatch().conductance(t)[0]), rel=1e-8)
+        for method, model in (
+            ("diffuse_mismatch", excited.diffuse_mismatch()),
+            ("maximum_transmission", excited.maximum_transmission()),
+            ("radiation_limit", excited.radiation_limit("right")),
+        ):
+            assert doc.value(t, method=method).value == pytest.approx(float(model.conductance(t)[0]), rel=1e-8)
 
 
 def test_conductances_are_ordered_as_physics_has_it(doc: InterfaceDoc):
@@ -137,7 +146,6 @@ def test_error_is_the_sum_of_the_changes_and_decides_on_convergence(doc: Interfa
     assert doc.converged == (sum(t.relative_change for t in doc.convergence) <= doc.convergence_tolerance)
     assert not doc.converged
     assert any(w.startswith("Not converged: ") for w in doc.warnings)
-    assert any("At 50 K" in w or "At 50, 100 K" in w for w in doc.warnings)
 
 
 def test_error_bar_covers_a_finer_mesh(doc: InterfaceDoc):
@@ -176,8 +184,8 @@ def test_live_objects_come_back_from_the_store(doc: InterfaceDoc):
     spectrum = doc.transmission_spectrum()
     for definition in ("landauer", "nonequilibrium"):
         np.testing.assert_allclose(
-            spectrum.conductance(TEMPERATURES, definition=definition),
-            [doc.value(t, definition).value for t in TEMPERATURES],
+            spectrum.conductance(TEMPERATURES[1:], definition=definition),  # 50 K has a grid of its own
+            [doc.value(t, definition).value for t in TEMPERATURES[1:]],
             rtol=1e-12,
         )
     assert spectrum.checks.solved == doc.transmission_checks.solved

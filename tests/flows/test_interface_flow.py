@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobflow import Flow, JobStore, run_locally
-from maggma.stores import MemoryStore
 from monty.json import MontyDecoder, MontyEncoder
+from pymatgen.core import Lattice, Structure
 from pymatgen.core.operations import SymmOp
 from scipy.spatial.transform import Rotation
 
@@ -17,17 +17,11 @@ from thermal_flows.flows import InterfaceTransmissionMaker, unfinished
 from thermal_flows.jobs import CrystalRelaxMaker, JunctionMaker, TransmissionMaker
 from thermal_flows.potentials import PotentialError
 from thermal_flows.schemas import CrystalDoc, InterfaceDoc, JunctionDoc
-from thermal_flows.structures import StructureError, crystal
+from thermal_flows.schemas.identity import interface_identity, sha256_of
+from thermal_flows.structures import StructureError, build_interface, crystal, find_matches
 from thermal_flows.transport import ConstructionSettings, Junction, JunctionError, UnstableLeadError, solve_transmission
 
 from .conftest import COARSE, coarse, document, run
-
-
-@pytest.fixture
-def fresh() -> JobStore:
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    store.connect()
-    return store
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +54,33 @@ def test_a_potential_that_does_not_exist():
 
 def test_an_incommensurate_pair():
     maker = InterfaceTransmissionMaker.from_potential("tersoff-si-c")
-    with pytest.raises(StructureError, match=r"strains the film .* more than max_strain = 5 %"):
-        maker.make(crystal("diamond"), crystal("Si"))
+    with pytest.raises(StructureError, match=r"no common cell within max_area = 10 A\^2 .* raise max_area to \d+ A\^2"):
+        maker.make(crystal("diamond"), crystal("Si"), max_area=10)
+
+
+def test_slabs_and_cells_that_are_too_large():
+    maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge")
+    slab = crystal("Si").to_conventional()
+    slab = Structure(
+        Lattice.tetragonal(slab.lattice.a, 25.0), slab.species, slab.cart_coords, coords_are_cartesian=True
+    )
+    with pytest.raises(StructureError, match=r"empty gap of \d+\.\d A.*not a bulk crystal"):
+        maker.make(crystal("Ge"), slab)
+    with pytest.raises(
+        StructureError, match=r"only 3 stacking units a side has 12000 atoms.*more than max_atoms = 6000"
+    ):
+        maker.make(crystal("Ge"), crystal("Si"), substrate_supercell=1, film_supercell=1, supercell=(50, 10))
 
 
 def test_strain_above_the_limit_of_the_user():
     maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge")
     maker.make(crystal("Ge"), crystal("Si"), max_strain=0.041)  # 4.0 % as given, relaxation will tell
     with pytest.raises(StructureError, match=r"max_strain = 0\.5 %"):
-        maker.make(crystal("Ge"), crystal("Si"), max_strain=0.005)
+        maker.make(crystal("Ge"), crystal("Si"), max_strain=0.005, max_area=20)
     # crystals that are taken as they are get no slack
     maker.crystal_maker = None
     with pytest.raises(StructureError, match=r"max_strain = 2 %"):
-        maker.make(crystal("Ge"), crystal("Si"), max_strain=0.02)
+        maker.make(crystal("Ge"), crystal("Si"), max_strain=0.02, max_area=20)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +259,82 @@ def test_crystals_taken_as_they_are(silicon_doc: InterfaceDoc, store: JobStore):
     assert found.area == pytest.approx(5.431020511**2 / 2, rel=1e-6)
 
 
+def test_equal_planes_and_bases_are_the_same_system():
+    """(001) and (100), another basis of the same common cell; but not another turn, cell or plane."""
+
+    def system(**options):
+        interface = build_interface("Si", "Ge", **options)
+        return sha256_of(interface_identity(interface, crystal("Si"), crystal("Ge")))
+
+    default = system()
+    assert default == system(substrate_miller=(1, 0, 0), film_miller=(0, -1, 0))
+    wide = {"substrate_supercell": ((2, 0), (0, 1)), "film_supercell": ((2, 0), (0, 1))}
+    again = {"substrate_supercell": ((2, 1), (0, 1)), "film_supercell": ((2, 1), (0, 1))}
+    turned = {"substrate_supercell": ((1, 0), (0, 1)), "film_supercell": ((0, 1), (-1, 0))}
+    back = {"substrate_supercell": ((1, 0), (0, 1)), "film_supercell": ((-1, 0), (0, -1))}
+    assert system(**wide) == system(**again)
+    # half a turn is a symmetry of the plane
+    assert system(**back) == default
+    different = [
+        default,
+        system(**wide),
+        system(**turned),
+        system(supercell=2),
+        system(substrate_miller=(1, 1, 1), film_miller=(1, 1, 1)),
+        system(film_termination=1),
+    ]
+    assert len(set(different)) == len(different)
+    # documents written before there were other matches keep their identity
+    content = interface_identity(build_interface("Si", "Ge"), crystal("Si"), crystal("Ge"))
+    assert "match" not in content
+    assert content["substrate_miller"] == [0, 0, 1]
+
+
+def test_a_mismatched_pair_from_end_to_end(fresh: JobStore):
+    """Three cells of Si(001) on two of Ge(110)."""
+    maker = coarse("tersoff-si-ge", q_mesh=(2, 2), n_frequencies=12, temperatures=(300,))
+    maker.junction_maker.settings = ConstructionSettings(fmax=1e-4, mismatch_tolerance=3e-2)
+    flow = maker.make(crystal("Ge"), crystal("Si"), film_miller=(1, 1, 0))
+    run(MontyDecoder().decode(json.dumps(flow, cls=MontyEncoder)), fresh)
+    found = document(flow, fresh)
+    assert found.label == "Si(001)|Ge(110)"
+    assert found.match["substrate"] == [[1, 0], [0, 3]]
+    assert found.match["film"] == [[1, 0], [0, 2]]
+    assert found.match["area"] == pytest.approx(found.area, rel=1e-6)
+    assert max(map(abs, found.match["film_strain"])) < 0.05
+    assert found.contacts == [
+        "Si(001) plane 1 (Si) | Ge(110) plane 0 (Ge2)",
+        "Ge(110) plane 0 (Ge2) | Si(001) plane 0 (Si)",
+    ]
+    assert found.system["match"] == [list(row) for row in found.match["canonical"]]
+    n_left, _, n_right = store_atoms(found)
+    assert (n_left % 3, n_right % 2) == (0, 0)
+    assert 100 < found.value(300).value < 350
+    assert found.transmission_checks.conservation_over_bound < 1
+    # one pair of planes as the other's lead: never more than either carries
+    spectrum = found.transmission_spectrum()
+    assert np.all(spectrum.transmission <= np.minimum(spectrum.modes_left, spectrum.modes_right) + 1e-9)
+
+
+def store_atoms(doc: InterfaceDoc) -> list[int]:
+    junction = doc.junction()
+    return [junction.left.n_atoms, junction.device.n_atoms, junction.right.n_atoms]
+
+
+def test_options_of_the_common_cell_reach_the_job():
+    maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge")
+    match = find_matches("Si", "Ge", max_area=20)[1]
+    flow = maker.make(crystal("Ge"), crystal("Si"), match=match, max_area=77)
+    options = flow.jobs[2].function_kwargs
+    assert options["film_supercell"] == [list(row) for row in match.film]
+    assert options["max_area"] == 77.0
+    assert "supercell" not in options
+    plain = maker.make(crystal("Ge"), crystal("Si")).jobs[2].function_kwargs
+    assert not {"max_area", "supercell", "film_supercell", "match"} & set(plain)
+    with pytest.raises(StructureError, match="not both"):
+        maker.make(crystal("Ge"), crystal("Si"), match=match, film_supercell=2)
+
+
 def test_a_homogeneous_crystal_has_no_interface_resistance(silicon_doc: InterfaceDoc):
     for t in (100, 300):
         landauer, corrected = silicon_doc.value(t), silicon_doc.value(t, "nonequilibrium")
@@ -337,13 +421,17 @@ def test_a_failed_flow_goes_on_at_its_unfinished_jobs(fresh: JobStore, monkeypat
     maker = coarse("sw-si", n_workers=None)
     flow = maker.make(crystal("Si"), crystal("Si"))
     stored = json.dumps(flow, cls=MontyEncoder)  # what a user keeps, or a workflow engine
-    # a misspelt setting stops the last job, which asks for the number of threads
-    monkeypatch.setenv("THERMAL_FLOWS_WORKERS", "2")
-    responses = run_locally(flow, store=fresh, log=False, raise_immediately=False)
+    # the last job dies, as it would of too little memory
+    with monkeypatch.context() as patch:
+
+        def dies(*_arguments, **_options):
+            raise MemoryError
+
+        patch.setattr("thermal_flows.jobs.transmission.solve_transmission", dies)
+        responses = run_locally(flow, store=fresh, log=False, raise_immediately=False)
     assert len(responses) == 3
     assert no_interface(fresh)
     finished = {job["uuid"]: job["completed_at"] for job in fresh.query({}, properties=["uuid", "completed_at"])}
-    monkeypatch.delenv("THERMAL_FLOWS_WORKERS")
     monkeypatch.setenv("THERMAL_FLOWS_N_WORKERS", "1")
 
     again = unfinished(MontyDecoder().decode(stored), fresh)
@@ -368,7 +456,8 @@ def test_any_ase_calculator_by_its_factory(fresh: JobStore):
     assert len(found.provenance.potential["sha256"]) == 64
     assert found.force_constants["method"] == "finite_differences"
     assert found.junction_checks.neglected > 1e-3
-    assert sum("Cu is a metal" in w for w in found.warnings) == 2
+    assert sum("Cu holds metals only" in w for w in found.warnings) == 1
+    assert found.polarity["film"]["metal_like"]
     # one crystal: nearly every mode passes, as far as so short a cutoff lets crystal and junction agree
     spectrum = found.transmission_spectrum()
     assert spectrum.conductance(300)[0] == pytest.approx(spectrum.ballistic_conductance(300)[0, 0], rel=1e-2)

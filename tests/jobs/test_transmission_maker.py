@@ -131,31 +131,57 @@ def test_definitions_are_all_there_and_labelled(junction, store):
         [
             *itertools.product(("landauer", "nonequilibrium"), ("quantum", "classical"), ("mode_matching",)),
             ("landauer", "quantum", "diffuse_mismatch"),
+            ("landauer", "quantum", "maximum_transmission"),
+            ("landauer", "quantum", "radiation_limit"),
         ]
     )
+    assert doc.value(300.0).value < doc.value(300.0, method="maximum_transmission").value
+    assert doc.value(300.0, method="maximum_transmission").value < doc.value(300.0, method="radiation_limit").value
     for c in doc.conductance:
         assert c.resistance == pytest.approx(1e3 / c.value)
         assert c.error > 0
 
 
 def test_warnings(junction, store):
-    metals = interface(imported(junction, store, "Cu", "NiAl"), store, temperatures=(10, 300), max_refinements=0)
+    metals = interface(imported(junction, store, "Cu", "NiAl"), store, temperatures=(300,), max_refinements=0)
     assert metals.warnings[0].startswith("Elastic, harmonic transmission")
-    assert any("substrate Cu is a metal" in w for w in metals.warnings)
-    assert any("film NiAl is a metal" in w for w in metals.warnings)
-    assert any(w.startswith("At 10 K the thermal frequency") for w in metals.warnings)
+    assert any(w.startswith("Cu holds metals only") and "phonons only" in w for w in metals.warnings)
+    assert any(w.startswith("NiAl holds metals only") for w in metals.warnings)
     plain = interface(imported(junction, store, "Si", "TiN"), store, temperatures=(300,), max_refinements=0)
-    assert not any("metal" in w for w in plain.warnings)
+    assert not any("metals only" in w for w in plain.warnings)
+
+
+def test_low_temperatures_have_a_grid_of_their_own(junction, store):
+    """A general grid misses what is excited at 2 K; the document holds the value, and an error, of one made for it."""
+    doc = interface(imported(junction, store), store, temperatures=(2, 300), max_refinements=0)
+    assert doc.provenance.parameters["transmission"]["temperatures_with_own_grid"] == [2.0]
+    found = {(c.definition, c.statistics, c.method, c.temperature): c for c in doc.conductance}
+    cold = found["landauer", "quantum", "mode_matching", 2.0]
+    fine = solve_transmission(junction, (16, 16), 60, temperature=2.0, n_workers=1)
+    assert abs(cold.value - fine.conductance([2.0])[0]) < cold.error < 0.2 * cold.value
+    general = solve_transmission(junction, (4, 4), 20, n_workers=1)
+    assert general.conductance([2.0])[0] < 1e-6 * cold.value
+    assert found["landauer", "classical", "mode_matching", 2.0].value == pytest.approx(
+        general.conductance([2.0], "classical")[0], rel=1e-12
+    )
 
 
 def test_energy_that_is_not_conserved_is_warned_of(junction, store):
     doc = imported(junction, store)
     spectrum = solve_transmission(junction, (2, 2), 10, n_workers=1)
-    assert not any("not conserved" in w for w in _warnings(doc, spectrum, [300], 0.0, 0.01))
+    assert not any("not conserved" in w for w in _warnings(doc, spectrum, 0.0, 0.0, 0.01))
     for name in ("conservation", "reciprocity"):
         checks = dataclasses.replace(spectrum.checks, **{name: 2e-3, f"{name}_over_bound": 2e6})
-        found = _warnings(doc, dataclasses.replace(spectrum, checks=checks), [300], 0.0, 0.01)
+        found = _warnings(doc, dataclasses.replace(spectrum, checks=checks), 0.0, 0.0, 0.01)
         assert any("Energy is not conserved to round-off" in w and "2.0e-03" in w for w in found)
+
+
+def test_the_second_solver_is_asked_too(junction, store):
+    doc = imported(junction, store)
+    checks = interface(doc, store, temperatures=(300,), max_refinements=0).transmission_checks
+    assert 0 < checks.second_solver < 1e-8  # two routes of arithmetic, not one called twice
+    spectrum = solve_transmission(junction, (2, 2), 10, n_workers=1)
+    assert any("Green's functions differ by 2.0e-06" in w for w in _warnings(doc, spectrum, 2e-6, 0.0, 0.01))
 
 
 def test_stages_are_reported(junction, store, capsys):

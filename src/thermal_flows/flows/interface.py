@@ -7,15 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jobflow import Flow, Job, Maker
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from thermal_flows.jobs import CrystalRelaxMaker, JunctionImportMaker, JunctionMaker, TransmissionMaker
-from thermal_flows.potentials import resolve_potential
+from thermal_flows.jobs.junction import COMPARISONS
+from thermal_flows.lattice.polar import read_born
+from thermal_flows.potentials import PotentialError, resolve_potential
 from thermal_flows.settings import settings
-from thermal_flows.structures import StructureError, build_interface
+from thermal_flows.structures import Match, StructureError, build_interface
+from thermal_flows.structures.building import MAX_AREA, Supercell
 from thermal_flows.transport import Junction, JunctionError
+from thermal_flows.transport.construction import MIN_UNITS, junction_size
 
 STRAIN_SLACK = 0.03
 """Strain of the crystals as given may exceed the limit by this before `make` refuses: relaxation changes it."""
@@ -51,13 +56,14 @@ class InterfaceTransmissionMaker(Maker):
     transmission_maker: TransmissionMaker = field(default_factory=TransmissionMaker)
 
     @classmethod
-    def from_potential(cls, potential: str, **transmission: object) -> InterfaceTransmissionMaker:
+    def from_potential(cls, potential: str | Path, **transmission: object) -> InterfaceTransmissionMaker:
         """A maker whose jobs all use one potential.
 
         Parameters
         ----------
         potential : str
-            Built-in name, or ``"module:callable"`` of an ASE calculator factory.
+            Built-in name, name of a force field of atomate2, path of a MACE model file, or ``"module:callable"`` of an ASE
+            calculator factory; see :func:`thermal_flows.potentials.resolve_potential`.
         **transmission
             Fields of :class:`TransmissionMaker`, for instance ``q_mesh=(40, 40)`` or ``temperatures=(100, 300)``.
 
@@ -66,10 +72,11 @@ class InterfaceTransmissionMaker(Maker):
         PotentialError
             If the potential is not known.
         """
-        spec = resolve_potential(potential).spec
+        resolved = resolve_potential(potential)
+        compare = COMPARISONS if resolved.smooth else tuple(c for c in COMPARISONS if c != "hessian")
         return cls(
-            crystal_maker=CrystalRelaxMaker(potential=spec),
-            junction_maker=JunctionMaker(potential=spec),
+            crystal_maker=CrystalRelaxMaker(potential=resolved.spec),
+            junction_maker=JunctionMaker(potential=resolved.spec, compare=compare),
             transmission_maker=TransmissionMaker(**transmission),  # type: ignore[arg-type]
         )
 
@@ -84,8 +91,15 @@ class InterfaceTransmissionMaker(Maker):
         substrate_termination: int = 0,
         strain: str = "film",
         max_strain: float = 0.05,
+        max_area: float = MAX_AREA,
+        match: Match | None = None,
+        substrate_supercell: Supercell | None = None,
+        film_supercell: Supercell | None = None,
+        supercell: Supercell = 1,
         shift: Sequence[float] = (0.0, 0.0),
         gap: float | None = None,
+        film_born: str | Path | None = None,
+        substrate_born: str | Path | None = None,
     ) -> Flow:
         """A flow from two crystals to an :class:`~thermal_flows.schemas.InterfaceDoc`.
 
@@ -95,6 +109,13 @@ class InterfaceTransmissionMaker(Maker):
             Any cell of the crystals; the substrate becomes the left lead, the film the right lead.
         film_miller, substrate_miller, film_termination, substrate_termination, strain, max_strain, shift, gap
             As in :func:`thermal_flows.structures.build_interface`.
+        max_area, match, substrate_supercell, film_supercell, supercell
+            Which cells are matched, as there. Without match or supercells the job takes the smallest match of the *relaxed*
+            crystals, which may be another one than that of the crystals as given; a match or supercells are kept.
+
+        film_born, substrate_born : str or pathlib.Path, optional
+            phonopy's ``BORN`` file of the crystal in the cell given here: the document then states the LO-TO splitting that
+            is neglected, instead of a rough estimate. Read at once.
 
         Returns
         -------
@@ -106,7 +127,8 @@ class InterfaceTransmissionMaker(Maker):
         PotentialError
             If the potential does not know an element.
         StructureError
-            If the crystals do not fit each other within ``max_strain`` (and a slack of 0.03 if they are to be relaxed).
+            If the crystals do not fit each other within ``max_strain`` (and a slack of 0.03 if they are to be relaxed), or the
+            common cell is so large that even a short junction has more atoms than the settings allow.
         ValueError
             If the settings of the package are not usable.
         """
@@ -119,18 +141,43 @@ class InterfaceTransmissionMaker(Maker):
             "max_strain": float(max_strain),
             "shift": [float(x) for x in shift],
             "gap": gap,
+            **_cells(max_area, match, substrate_supercell, film_supercell, supercell),
         }
         settings()  # jobs ask for them after the forces: refuse a misspelt one now
         makers = [m for m in (self.crystal_maker, self.junction_maker) if m is not None]
+        for maker in makers:
+            # a file by its absolute path and hash, from here on
+            resolved = resolve_potential(maker.potential)
+            maker.potential = resolved.spec
+            if maker is self.junction_maker and not resolved.smooth and "hessian" in maker.compare:
+                raise PotentialError(
+                    f"forces of {resolved.name} are not smooth enough for finite differences, with which 'hessian' compares: "
+                    "leave it out of junction_maker.compare (as from_potential does)"
+                )
         for potential in {m.potential for m in makers}:
             for structure in (film, substrate):
                 resolve_potential(potential).check_elements(AseAtomsAdaptor.get_atoms(structure, msonable=False))
         slack = STRAIN_SLACK if self.crystal_maker is not None else 0.0
         try:
-            build_interface(substrate, film, **{**options, "max_strain": float(max_strain) + slack})  # type: ignore[arg-type]
+            wider: dict[str, Any] = {**options, "max_strain": float(max_strain) + slack}
+            interface = build_interface(substrate, film, **wider)
         except StructureError:
-            build_interface(substrate, film, **options)  # type: ignore[arg-type]  # the same error with the user's own limit
+            build_interface(substrate, film, **options)  # the same error with the user's own limit
             raise
+        shortest = junction_size(interface, (MIN_UNITS, MIN_UNITS))
+        limit = self.junction_maker.settings.max_atoms
+        if shortest > limit:
+            raise StructureError(
+                f"a junction {interface.label} with only {MIN_UNITS} stacking units a side has {shortest} atoms on a common "
+                f"cell of {interface.area:.0f} A^2, more than max_atoms = {limit}: choose a smaller common cell (max_area, or "
+                "find_matches), or raise max_atoms of the junction's settings"
+            )
+
+        born = {}
+        for side, structure, path in (("substrate", substrate, substrate_born), ("film", film, film_born)):
+            if path is not None:
+                charges, dielectric = read_born(structure, path)
+                born[side] = {"born_charges": charges.tolist(), "dielectric": dielectric.tolist()}
 
         formulas = [s.composition.reduced_formula for s in (substrate, film)]
         jobs: list[Job] = []
@@ -151,6 +198,7 @@ class InterfaceTransmissionMaker(Maker):
             film_input=film,
             source_uuids=uuids,
             crystal_provenance=provenance,
+            **({"born": born} if born else {}),
             **options,
         )
         transmission = self.transmission_maker.make(junction.output)
@@ -209,3 +257,29 @@ class InterfaceTransmissionMaker(Maker):
         for job in (imported, transmission):
             job.append_name(f" {pair}")
         return Flow([imported, transmission], output=transmission.output, name=f"{pair} {self.name}")
+
+
+def _cells(
+    max_area: float,
+    match: Match | None,
+    substrate_supercell: Supercell | None,
+    film_supercell: Supercell | None,
+    supercell: Supercell,
+) -> dict[str, Any]:
+    """How cells are matched, as plain numbers that a job can hold; nothing for what is the default."""
+    if match is not None and (substrate_supercell is not None or film_supercell is not None):
+        raise StructureError("give a match or supercells of both sides, not both")
+    if match is not None:
+        # the matrices say it all; strains are those of the relaxed crystals
+        substrate_supercell, film_supercell = match.substrate, match.film
+    given = {
+        "max_area": None if max_area == MAX_AREA else float(max_area),
+        "substrate_supercell": _plain(substrate_supercell),
+        "film_supercell": _plain(film_supercell),
+        "supercell": None if supercell == 1 else _plain(supercell),
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _plain(supercell: Supercell | None) -> Any:
+    return supercell if supercell is None else np.asarray(supercell).tolist()

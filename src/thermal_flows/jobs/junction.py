@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from jobflow import Maker, job
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -15,11 +16,13 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from thermal_flows.jobs.crystal import current_uuid
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.lattice.phonopy_io import density_of_states
+from thermal_flows.lattice.polar import Polarity, assess_polarity
 from thermal_flows.potentials import Potential, resolve_potential
 from thermal_flows.progress import reporter
 from thermal_flows.schemas.common import Provenance
-from thermal_flows.schemas.identity import array_identity, crystal_identity
+from thermal_flows.schemas.identity import array_identity, interface_identity
 from thermal_flows.schemas.interface import ARRAY_FIELDS, JunctionChecks, JunctionDoc
+from thermal_flows.settings import settings as package_settings
 from thermal_flows.structures import Interface, build_interface
 from thermal_flows.transport import Junction
 from thermal_flows.transport.construction import (
@@ -27,6 +30,7 @@ from thermal_flows.transport.construction import (
     ConstructionSettings,
     construct_junction,
     interface_height,
+    lead_force_constants,
 )
 
 COMPARISONS = ("device_length", "hessian")
@@ -41,7 +45,7 @@ class JunctionMaker(Maker):
     ----------
     name : str
     potential : str
-        Name, or ``"module:callable"``.
+        Name, file, or ``"module:callable"``.
     settings : ConstructionSettings
         Relaxation, range, Hessian and lengthening; a dictionary of its fields is taken too.
     compare : tuple of str
@@ -76,6 +80,7 @@ class JunctionMaker(Maker):
         film_input: Structure | None = None,
         source_uuids: Sequence[str] = (),
         crystal_provenance: Sequence[Provenance | dict[str, Any]] = (),
+        born: dict[str, dict[str, Any]] | None = None,
         **interface_options: Any,
     ) -> JunctionDoc:
         """Build the junction substrate|film.
@@ -90,11 +95,14 @@ class JunctionMaker(Maker):
             Jobs the crystals came from.
         crystal_provenance : sequence of Provenance
             How the crystals were relaxed; part of the method.
+        born : dict, optional
+            ``born_charges`` and ``dielectric`` of the ``substrate`` or the ``film``, in its own cell, order and axes: for the
+            size of the LO-TO splitting that is neglected.
         **interface_options
             As in :func:`thermal_flows.structures.build_interface`.
         """
         potential = resolve_potential(self.potential)
-        calculator = potential.calculator()
+        calculator = potential.calculator(**package_settings().calculator_options)
         interface = build_interface(substrate, film, **interface_options)
         timings: dict[str, float] = {}
         began = time.perf_counter()
@@ -113,25 +121,21 @@ class JunctionMaker(Maker):
             began = time.perf_counter()
             densities = _densities(built, self.density_of_states_mesh)
             timings["densities of states"] = time.perf_counter() - began
+        polarity = {
+            side: asdict(self._polarity(side, crystal, built, calculator, (born or {}).get(side)))
+            for side, crystal in (("substrate", substrate), ("film", film))
+        }
         junction = built.assembly.junction
         relaxed = built.relaxations["junction"]
         return JunctionDoc(
             label=interface.label,
             substrate_formula=substrate.composition.reduced_formula,
             film_formula=film.composition.reduced_formula,
-            system={
-                "substrate": crystal_identity(substrate_input or substrate),
-                "film": crystal_identity(film_input or film),
-                "substrate_miller": list(interface.substrate_miller),
-                "film_miller": list(interface.film_miller),
-                "substrate_termination": interface.substrate_termination,
-                "film_termination": interface.film_termination,
-                "strained": interface.strain["strained"],
-                "shift": [round(x, 6) for x in interface.shift],
-                "gap": None if interface.gap is None else round(interface.gap, 6),
-            },
+            system=interface_identity(interface, substrate_input or substrate, film_input or film),
             area=junction.area,
             strain=interface.strain,
+            match=None if interface.match is None else interface.match.as_dict(),
+            contacts=list(interface.contacts),
             structure=AseAtomsAdaptor.get_structure(_plain(relaxed.atoms)),
             interface_z=interface_height(relaxed.atoms),
             stacking_units=list(built.units),
@@ -157,6 +161,7 @@ class JunctionMaker(Maker):
             junction_arrays=_lists(junction),
             compared_junctions=compared,
             density_of_states=densities,
+            polarity=polarity,
             timings=timings,
             provenance=Provenance(
                 potential=potential.provenance(),
@@ -170,6 +175,19 @@ class JunctionMaker(Maker):
                 citations=list(potential.citation),
             ),
         )
+
+    def _polarity(
+        self, side: str, crystal: Structure, built: Construction, calculator: Calculator, born: dict[str, Any] | None
+    ) -> Polarity:
+        """Charges are given for the crystal's own cell and need its force constants; a rough estimate takes the lead's."""
+        if born is None:
+            relaxed = built.relaxations[side].atoms
+            return assess_polarity(relaxed, (built.substrate if side == "substrate" else built.film).pairs)
+        reporter().stage(f"force constants of the {side} for its LO-TO splitting")
+        constants = lead_force_constants(
+            AseAtomsAdaptor.get_atoms(crystal, msonable=False), calculator, self.settings, reporter().progress
+        )
+        return assess_polarity(crystal, constants.pairs, **born)
 
 
 @dataclass
@@ -280,7 +298,12 @@ def _compared(
     else:
         changed = replace(settings, step=0.5 * float(built.step or 0.0))
     reporter().stage(f"convergence test: {parameter}")
-    other = construct_junction(interface, potential.calculator(), changed, progress=reporter().progress)
+    other = construct_junction(
+        interface,
+        potential.calculator(**package_settings().calculator_options),
+        changed,
+        progress=reporter().progress,
+    )
 
     def described(c: Construction) -> str:
         if parameter == "device_length":

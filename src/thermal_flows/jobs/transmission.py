@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from jobflow import Maker, job
-from pymatgen.core import Element
-from pymatgen.core.composition import Composition
 
 from thermal_flows import units
 from thermal_flows.jobs.crystal import current_uuid
+from thermal_flows.lattice.polar import Polarity, is_metal_like, metal_statement
 from thermal_flows.progress import reporter
 from thermal_flows.schemas.common import ConvergenceTest, Provenance, conductance_value
 from thermal_flows.schemas.identity import sha256_of
@@ -31,13 +30,22 @@ from thermal_flows.settings import settings
 from thermal_flows.transport import Junction, TransmissionSpectrum, solve_transmission
 
 Key = tuple[str, str, str, float]
+CHECKED = ((3, 3), 20)
+"""Mesh and grid on which mode matching is compared with Green's functions."""
+
+SOLVERS_AGREE = 1e-6
+"""Difference of the transmission above which that is worth a warning."""
+
+COLD_BINS = 5
+"""Where k_B T / h spans fewer bins of the frequency grid than this, a temperature gets a mesh and a grid of its own."""
+
 CITATIONS = ("10.1103/PhysRevB.91.174302", "10.1063/1.2133890")
 """Mode matching with Bloch matrices (Ong and Zhang); diffuse mismatch with full dispersion (Reddy et al.)."""
 
 
 @dataclass
 class TransmissionMaker(Maker):
-    """Transmission and conductance of a junction by mode matching, with the diffuse mismatch model beside it.
+    """Transmission and conductance of a junction by mode matching, with models and limits of the same leads beside it.
 
     Attributes
     ----------
@@ -47,7 +55,7 @@ class TransmissionMaker(Maker):
     n_frequencies : int
         Midpoints of [0, top of the softer lead]; doubled until converged.
     temperatures : tuple of float
-        K.
+        K. Low ones, at which only the lowest few bins would count, are solved on a mesh and a grid of their own.
     reference_temperature : float
         Temperature at which convergence is judged, K.
     convergence_tolerance : float
@@ -111,23 +119,23 @@ class TransmissionMaker(Maker):
         timings = dict(doc.timings)
         began = time.perf_counter()
         q_mesh, n_frequencies = self.q_mesh, self.n_frequencies
-        known: dict[tuple[tuple[int, int], int], TransmissionSpectrum] = {}
+        known: dict[tuple[tuple[int, int], int], _Solution] = {}
 
-        def solved(mesh: tuple[int, int], n: int) -> TransmissionSpectrum:
+        def solved(mesh: tuple[int, int], n: int) -> _Solution:
             if (mesh, n) not in known:
                 known[mesh, n] = self._solve(junction, mesh, n)
             return known[mesh, n]
 
-        spectrum = solved(q_mesh, n_frequencies)
+        solved(q_mesh, n_frequencies)
         timings["transmission"] = time.perf_counter() - began
         began = time.perf_counter()
         others = self._compared(doc, solved(_half(q_mesh), n_frequencies), q_mesh, n_frequencies)
         refinements = 0
         while True:
-            spectrum = solved(q_mesh, n_frequencies)
+            solution = solved(q_mesh, n_frequencies)
             coarse_q = {mesh: solved(mesh, n_frequencies) for mesh in _coarser_meshes(q_mesh)}
             coarse_f = {n: solved(q_mesh, n) for n in _coarser_grids(n_frequencies)}
-            tests = self._tests(spectrum, q_mesh, n_frequencies, coarse_q, coarse_f, others)
+            tests = self._tests(solution, q_mesh, n_frequencies, coarse_q, coarse_f, others)
             total = sum(test.relative_change for test, _, _ in tests)
             if total <= self.convergence_tolerance or refinements >= self.max_refinements:
                 break
@@ -138,7 +146,10 @@ class TransmissionMaker(Maker):
             else:
                 n_frequencies *= 2
         timings["convergence tests"] = time.perf_counter() - began
-        values = self._values(spectrum)
+        began = time.perf_counter()
+        difference = self._difference_of_solvers(junction)
+        timings["second solver"] = time.perf_counter() - began
+        values, spectrum = self._values(solution), solution.spectrum
         errors = _errors(values, [(used, compared) for _, used, compared in tests])
         mean_modes = spectrum.mean_modes
         parameters = {
@@ -149,6 +160,7 @@ class TransmissionMaker(Maker):
                 "n_frequencies": n_frequencies,
                 "requested_q_mesh": list(self.q_mesh),
                 "requested_n_frequencies": self.n_frequencies,
+                "temperatures_with_own_grid": sorted(solution.cold),
             },
         }
         system_id, method_id = sha256_of(doc.system), sha256_of(_method(doc, self))
@@ -166,6 +178,9 @@ class TransmissionMaker(Maker):
             interface_z=doc.interface_z,
             stacking_units=doc.stacking_units,
             termination=doc.termination,
+            polarity=doc.polarity,
+            match=doc.match,
+            contacts=doc.contacts,
             stacking=(
                 f"{doc.label}: substrate below film. The junction cell's other interface (film below substrate) is not part of "
                 "the device."
@@ -188,9 +203,9 @@ class TransmissionMaker(Maker):
             convergence=[test for test, _, _ in tests],
             converged=bool(total <= self.convergence_tolerance),
             convergence_tolerance=self.convergence_tolerance,
-            warnings=_warnings(doc, spectrum, self.temperatures, total, self.convergence_tolerance),
+            warnings=_warnings(doc, spectrum, difference, total, self.convergence_tolerance),
             junction_checks=doc.checks,
-            transmission_checks=TransmissionChecks(**asdict(spectrum.checks)),
+            transmission_checks=TransmissionChecks(**asdict(spectrum.checks), second_solver=difference),
             timings=timings,
             provenance=Provenance(
                 potential=doc.provenance.potential,
@@ -200,37 +215,65 @@ class TransmissionMaker(Maker):
             ),
         )
 
-    def _solve(self, junction: Junction, q_mesh: tuple[int, int], n_frequencies: int) -> TransmissionSpectrum:
-        reporter().stage(f"transmission, {q_mesh[0]} x {q_mesh[1]} wave vectors, {n_frequencies} frequencies")
-        return solve_transmission(
-            junction,
-            q_mesh,
-            n_frequencies,
-            resolve_modes=self.resolve_modes,
-            n_workers=self.n_workers or settings().n_workers,
-            progress=reporter().progress,
-        )
+    def _solve(self, junction: Junction, q_mesh: tuple[int, int], n_frequencies: int) -> _Solution:
+        def spectrum(temperature: float | None) -> TransmissionSpectrum:
+            own = "" if temperature is None else f", for {temperature:g} K"
+            reporter().stage(f"transmission, {q_mesh[0]} x {q_mesh[1]} wave vectors, {n_frequencies} frequencies{own}")
+            return solve_transmission(
+                junction,
+                q_mesh,
+                n_frequencies,
+                temperature=temperature,
+                resolve_modes=self.resolve_modes and temperature is None,
+                n_workers=self.n_workers or settings().n_workers,
+                progress=reporter().progress,
+            )
 
-    def _values(self, spectrum: TransmissionSpectrum) -> dict[Key, float]:
-        """Every conductance by (definition, statistics, method, temperature), MW/(m2 K)."""
-        mismatch = spectrum.diffuse_mismatch()
-        wanted = (
-            (spectrum, "landauer", "quantum"),
-            (spectrum, "landauer", "classical"),
-            (spectrum, "nonequilibrium", "quantum"),
-            (spectrum, "nonequilibrium", "classical"),
-            (mismatch, "landauer", "quantum"),
+        # of the grid asked for, whatever it is refined to: every solution treats the same temperatures alike
+        step = min(junction.top_frequencies) / self.n_frequencies
+        cold = [t for t in self._temperatures() if units.thermal_frequency(t) < COLD_BINS * step]
+        return _Solution(junction.softer_side, spectrum(None), {t: spectrum(t) for t in cold})
+
+    def _difference_of_solvers(self, junction: Junction) -> float:
+        mesh, n = CHECKED
+        reporter().stage(f"second solver, {mesh[0]} x {mesh[1]} wave vectors, {n} frequencies")
+        one, two = (
+            solve_transmission(
+                junction,
+                mesh,
+                n,
+                method,
+                n_workers=self.n_workers or settings().n_workers,
+                progress=reporter().progress,
+            ).transmission
+            for method in ("mode_matching", "green_function")
         )
-        temperatures = sorted({*self.temperatures, self.reference_temperature})
-        return {
-            (definition, statistics, source.method, t): float(g)
-            for source, definition, statistics in wanted
-            for t, g in zip(temperatures, source.conductance(temperatures, statistics, definition), strict=True)
-        }
+        return float(np.abs(one - two).max())
+
+    def _temperatures(self) -> list[float]:
+        return sorted({*self.temperatures, self.reference_temperature})
+
+    def _values(self, solution: _Solution) -> dict[Key, float]:
+        """Every conductance by (definition, statistics, method, temperature), MW/(m2 K)."""
+        values = {}
+        for t in self._temperatures():
+            excited, everything = solution.cold.get(t, solution.spectrum), solution.spectrum
+            for source, definition, statistics in (
+                (excited, "landauer", "quantum"),
+                (everything, "landauer", "classical"),  # equipartition leaves nothing out at any temperature
+                (excited, "nonequilibrium", "quantum"),
+                (everything, "nonequilibrium", "classical"),
+                (excited.diffuse_mismatch(), "landauer", "quantum"),
+                (excited.maximum_transmission(), "landauer", "quantum"),
+                (excited.radiation_limit(solution.softer_side), "landauer", "quantum"),
+            ):
+                g = source.conductance([t], statistics, definition)[0]
+                values[definition, statistics, source.method, t] = float(g)
+        return values
 
     def _compared(
-        self, doc: JunctionDoc, reference: TransmissionSpectrum, q_mesh: tuple[int, int], n_frequencies: int
-    ) -> list[tuple[dict[str, Any], TransmissionSpectrum, TransmissionSpectrum, str]]:
+        self, doc: JunctionDoc, reference: _Solution, q_mesh: tuple[int, int], n_frequencies: int
+    ) -> list[tuple[dict[str, Any], _Solution, _Solution, str]]:
         """Junctions with other settings beside the one used, on one coarse mesh."""
         mesh = _half(q_mesh)
         return [
@@ -245,15 +288,15 @@ class TransmissionMaker(Maker):
 
     def _tests(
         self,
-        spectrum: TransmissionSpectrum,
+        solution: _Solution,
         q_mesh: tuple[int, int],
         n_frequencies: int,
-        coarse_q: dict[tuple[int, int], TransmissionSpectrum],
-        coarse_f: dict[int, TransmissionSpectrum],
-        others: list[tuple[dict[str, Any], TransmissionSpectrum, TransmissionSpectrum, str]],
+        coarse_q: dict[tuple[int, int], _Solution],
+        coarse_f: dict[int, _Solution],
+        others: list[tuple[dict[str, Any], _Solution, _Solution, str]],
     ) -> list[tuple[ConvergenceTest, dict[Key, float], list[dict[Key, float]]]]:
         """Every test with the conductance used and those compared with it; the test tells of the largest change."""
-        values = self._values(spectrum)
+        values = self._values(solution)
         mesh_text, grid_text = f"{q_mesh[0]} x {q_mesh[1]} wave vectors", f"{n_frequencies} frequencies"
         cases: list[tuple[str, Any, str, dict[Key, float], list[tuple[Any, dict[Key, float]]]]] = [
             ("q_mesh", list(q_mesh), grid_text, values, [(list(m), self._values(s)) for m, s in coarse_q.items()]),
@@ -269,7 +312,7 @@ class TransmissionMaker(Maker):
             )
             for other, reference, changed, text in others
         ]
-        key: Key = ("landauer", "quantum", spectrum.method, self.reference_temperature)
+        key: Key = ("landauer", "quantum", solution.spectrum.method, self.reference_temperature)
         tests = []
         for parameter, used, text, a, compared in cases:
             setting, b = max(compared, key=lambda entry: abs(entry[1][key] - a[key]))
@@ -285,6 +328,15 @@ class TransmissionMaker(Maker):
             )
             tests.append((test, a, [values for _, values in compared]))
         return tests
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """The spectrum of a junction on one mesh and grid, and those made for low temperatures (K)."""
+
+    softer_side: str
+    spectrum: TransmissionSpectrum
+    cold: dict[float, TransmissionSpectrum]
 
 
 def _half(q_mesh: tuple[int, int]) -> tuple[int, int]:
@@ -338,7 +390,7 @@ def _method(doc: JunctionDoc, maker: TransmissionMaker) -> dict[str, Any]:
 
 
 def _warnings(
-    doc: JunctionDoc, spectrum: TransmissionSpectrum, temperatures: Sequence[float], total: float, tolerance: float
+    doc: JunctionDoc, spectrum: TransmissionSpectrum, difference: float, total: float, tolerance: float
 ) -> list[str]:
     found = [
         "Elastic, harmonic transmission: no heat is carried above the softer side's cut-off, and none by anharmonic processes."
@@ -353,24 +405,28 @@ def _warnings(
             f"Energy is not conserved to round-off (largest |T+R-1| {spectrum.checks.conservation:.1e}, reciprocity "
             f"{spectrum.checks.reciprocity:.1e}): look at the force constants."
         )
-    for side, formula in (("substrate", doc.substrate_formula), ("film", doc.film_formula)):
-        if _is_metal(formula):
-            found.append(f"The {side} {formula} is a metal: phonons only, no electron-phonon resistance in series.")
-    # k_B T / h must span several bins, or the lowest frequencies are not resolved
-    step = float(spectrum.frequency_weights.max())
-    thermal = units.BOLTZMANN * np.array(temperatures) / (2 * np.pi * units.HBAR) * 1e-12
-    cold = [t for t, f in zip(temperatures, thermal, strict=True) if f < 5 * step]
-    if cold:
+    if difference > SOLVERS_AGREE:
         found.append(
-            f"At {', '.join(f'{t:g}' for t in cold)} K the thermal frequency spans fewer than five bins of the grid: those "
-            "values are not converged in frequency and mesh."
+            f"Mode matching and Green's functions differ by {difference:.1e} on a coarse mesh, where round-off explains "
+            f"{SOLVERS_AGREE:g}: look at the points near band edges."
         )
+    found += _left_out(doc)
+    found += (doc.provenance.potential or {}).get("warnings", [])
     return found
+
+
+def _left_out(doc: JunctionDoc) -> list[str]:
+    """What metals and polar crystals have beyond short-ranged springs."""
+    if doc.polarity is not None:
+        warnings = [Polarity.from_dict(doc.polarity[side]).warning for side in ("substrate", "film")]
+    else:  # force constants handed in: only formulas are known, and those may be mere names
+        formulas = (doc.substrate_formula, doc.film_formula)
+        warnings = [metal_statement(formula) for formula in formulas if _is_metal(formula)]
+    return list(dict.fromkeys(warning for warning in warnings if warning is not None))
 
 
 def _is_metal(formula: str) -> bool:
     try:
-        elements = Composition(formula).elements
+        return is_metal_like(formula)
     except ValueError:
         return False
-    return bool(elements) and all(isinstance(e, Element) and e.is_metal for e in elements)

@@ -91,7 +91,7 @@ class ConductanceValue(Document):
         "phonons, corrected at each frequency."
     )
     statistics: str = Field(description="'quantum' (Bose-Einstein) or 'classical' (k_B a mode).")
-    method: str = Field(description="'mode_matching' or 'diffuse_mismatch'.")
+    method: str = Field(description="'mode_matching', 'diffuse_mismatch', 'maximum_transmission' or 'radiation_limit'.")
     error: float | None = Field(
         description="Numerical error of G in MW/(m2 K): sum of the absolute changes when each setting under `convergence` is "
         "coarsened (mesh and grid in two ways each, the larger change). It says nothing about the potential or the harmonic "

@@ -25,6 +25,22 @@ _SPECTRUM = (
 )
 
 
+_MATCH = (
+    "How the in-plane cells were matched: integer matrices of substrate and film in their primitive in-plane bases, area of the "
+    "common cell (Angstrom^2), principal strains of both sides (dimensionless) and the turn of the film (degrees)."
+)
+_CONTACTS = (
+    "The atomic planes that meet at the interface, read upwards, and those at the other interface of the junction cell, which "
+    "is not part of the device."
+)
+
+
+_POLARITY = (
+    "Of substrate and film: whether the crystal is polar or metal-like, and the size of the LO-TO splitting that is neglected "
+    "(THz, smallest and largest estimate); see thermal_flows.lattice.polar.Polarity."
+)
+
+
 class CrystalDoc(Document):
     """A relaxed bulk crystal."""
 
@@ -95,6 +111,9 @@ class JunctionDoc(Document):
     termination: list[int] | None = Field(
         default=None, description="First atomic plane of the stacking units of substrate and film."
     )
+    match: dict[str, Any] | None = Field(default=None, description=_MATCH)
+    polarity: dict[str, Any] | None = Field(default=None, description=_POLARITY)
+    contacts: list[str] | None = Field(default=None, description=_CONTACTS)
     force_constants: dict[str, Any] = Field(
         default_factory=dict,
         description="Method, range (Angstrom), supercells, displacement (Angstrom) and step error (eV/Angstrom^2).",
@@ -130,9 +149,13 @@ class TransmissionChecks(Document):
     reciprocity: float = Field(description="Largest difference of the transmissions from the left and from the right.")
     reciprocity_over_bound: float = Field(description="The same over that bound.")
     excess: float = Field(description="Largest transmission above min(modes left, modes right).")
-    flagged: int = Field(description="Points at a band edge, solved at a squared frequency shifted by 1e-9.")
+    flagged: int = Field(description="Points at a band edge; see thermal_flows.transport.Checks.")
     solved: int = Field(description="Points with open channels on both sides.")
     points: int = Field(description="All points of mesh and grid.")
+    second_solver: float | None = Field(
+        default=None,
+        description="Largest difference of the transmission from that of the Green's function solver, on a coarse mesh.",
+    )
 
 
 class MeanSpectrum(Document):
@@ -165,6 +188,9 @@ class InterfaceDoc(Document):
     interface_z: float | None = Field(default=None, description="Height of the interface in that cell, Angstrom.")
     stacking_units: list[int] | None = Field(default=None, description="Stacking units of substrate and film.")
     termination: list[int] | None = Field(default=None, description="First atomic planes of substrate and film.")
+    match: dict[str, Any] | None = Field(default=None, description=_MATCH)
+    polarity: dict[str, Any] | None = Field(default=None, description=_POLARITY)
+    contacts: list[str] | None = Field(default=None, description=_CONTACTS)
     stacking: str | None = Field(
         default=None,
         description="Which of the junction cell's two interfaces the result is for, and what the other is.",
@@ -209,7 +235,7 @@ class InterfaceDoc(Document):
         ValueError
             If the arrays were not loaded with the document.
         """
-        checks = Checks(**self.transmission_checks.model_dump())
+        checks = Checks(**self.transmission_checks.model_dump(exclude={"second_solver"}))
         modes = modes_from_arrays(self.modes) if self.modes is not None else None
         method = self.provenance.parameters.get("transmission", {}).get("method", "mode_matching")
         return spectrum_from_arrays(self.spectrum, self.area, method, checks, modes)
@@ -241,7 +267,7 @@ class InterfaceDoc(Document):
             K.
         definition : {"landauer", "nonequilibrium"}
         statistics : {"quantum", "classical"}
-        method : {"mode_matching", "diffuse_mismatch"}
+        method : {"mode_matching", "diffuse_mismatch", "maximum_transmission", "radiation_limit"}
 
         Returns
         -------
@@ -290,14 +316,8 @@ def spectrum_from_arrays(
 ) -> TransmissionSpectrum:
     """A live spectrum from the arrays of a document (``area`` in Angstrom^2)."""
     arrays = _loaded(arrays, "spectrum")
-    live = {name: np.asarray(arrays[name], dtype=float) for name in _SPECTRUM}
-    return TransmissionSpectrum(
-        **live,
-        area=area,
-        method=method,
-        checks=checks or Checks(),
-        modes=modes,
-    )
+    live: dict[str, Any] = {name: np.asarray(arrays[name], dtype=float) for name in _SPECTRUM}
+    return TransmissionSpectrum(**live, area=area, method=method, checks=checks or Checks(), modes=modes)
 
 
 def modes_from_arrays(arrays: dict[str, Any]) -> IncidentModes:

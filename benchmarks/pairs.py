@@ -1,0 +1,166 @@
+"""Five pairs end to end, each with its checks, error estimate and time, and both solvers on the junction that comes out.
+
+    python benchmarks/pairs.py [--only NAME ...] [--output FILE.json]
+
+Substitutes, not references: the MACE file is trained here on a few dozen cells labelled by Tersoff, and CHGNet, a universal
+potential, is softer than its DFT. What is shown is that any potential goes all the way, with what it costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+
+from thermal_flows.flows import InterfaceTransmissionMaker
+from thermal_flows.schemas import InterfaceDoc
+from thermal_flows.structures import crystal
+from thermal_flows.transport import solve_transmission
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+
+def named(name: str) -> Callable[[], str]:
+    """A potential that needs no preparation."""
+    return lambda: name
+
+
+def trained_mace() -> str:
+    """A small MACE of silicon and germanium, trained now on cells labelled by Tersoff."""
+    from potentials.small_mace import train_si_ge
+
+    return str(train_si_ge(Path(tempfile.mkdtemp())))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One interface and how it is computed."""
+
+    substrate: str
+    film: str
+    potential: Callable[[], str]
+    interface: dict[str, Any] = field(default_factory=dict)
+    junction: dict[str, Any] = field(default_factory=dict)
+    transmission: dict[str, Any] = field(default_factory=lambda: {"q_mesh": (10, 10), "n_frequencies": 100})
+    compare: tuple[str, ...] = ("device_length", "hessian")
+
+
+PAIRS = {
+    "Si|Ge (001) Tersoff": Pair("Si", "Ge", named("tersoff-si-ge")),
+    "Si|Ge (111) Tersoff": Pair(
+        "Si", "Ge", named("tersoff-si-ge"), {"substrate_miller": (1, 1, 1), "film_miller": (1, 1, 1)}
+    ),
+    "Al|Cu (001) EMT": Pair(
+        "Al",
+        "Cu",
+        named("emt"),
+        {"max_area": 100.0, "max_strain": 0.05},
+        {"cutoff": 5.5},
+        {"q_mesh": (4, 4), "n_frequencies": 40},
+        (),
+    ),
+    "Si|Ge (001) CHGNet": Pair(
+        "Si",
+        "Ge",
+        named("CHGNet"),
+        {},
+        {"cutoff": 6.0},
+        {"q_mesh": (8, 8), "n_frequencies": 60},
+        (),
+    ),
+    "Si|Ge (001) small MACE": Pair(
+        "Si",
+        "Ge",
+        trained_mace,
+        {},
+        {"cutoff": 6.0},
+        {"q_mesh": (8, 8), "n_frequencies": 60},
+        (),
+    ),
+}
+
+
+def compute(pair: Pair) -> tuple[InterfaceDoc, float]:
+    """The finished document and the wall time of the flow, in seconds."""
+    potential = pair.potential()
+    began = time.perf_counter()
+    maker = InterfaceTransmissionMaker.from_potential(potential, **pair.transmission)
+    maker.junction_maker.settings = replace(maker.junction_maker.settings, **pair.junction)
+    maker.junction_maker.compare = pair.compare
+    flow = maker.make(crystal(pair.film), crystal(pair.substrate), **pair.interface)
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="jobflow")
+        run_locally(flow, store=store, log=False, raise_immediately=True)
+    seconds = time.perf_counter() - began
+    output = store.get_output(flow.jobs[-1].uuid, load=True)
+    return InterfaceDoc.model_validate(output), seconds
+
+
+def compare_solvers(doc: InterfaceDoc) -> dict[str, float]:
+    """Largest difference of mode matching and Green's functions on one small mesh."""
+    junction = doc.junction()
+    one, two = (solve_transmission(junction, (3, 3), 30, method) for method in ("mode_matching", "green_function"))
+    apart = np.abs(one.transmission - two.transmission)
+    return {
+        "largest_difference": float(apart.max()),
+        "points": int(one.checks.solved),
+        "flagged": int(one.checks.flagged + two.checks.flagged),
+    }
+
+
+def main() -> None:
+    """Compute the pairs and print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=list(PAIRS), default=list(PAIRS), metavar="NAME")
+    parser.add_argument("--output", type=Path, help="also write the table as JSON")
+    options = parser.parse_args()
+    table = []
+    print(
+        f"{'pair':<26}{'G(300 K)':>10}{'error':>8}{'R':>8}{'|T+R-1|':>10}{'mismatch':>10}{'device':>8}{'solvers':>10}"
+        f"{'time':>8}\n{'':<26}{'MW/m2K':>10}{'':>8}{'m2K/GW':>8}{'':>10}{'eV/A^2':>10}{'atoms':>8}{'differ':>10}{'s':>8}"
+    )
+    for name in options.only:
+        doc, seconds = compute(PAIRS[name])
+        value = doc.value(300.0)
+        solvers = compare_solvers(doc)
+        row = {
+            "pair": name,
+            "label": doc.label,
+            "conductance": value.value,
+            "error": value.error,
+            "resistance": value.resistance,
+            "conservation": doc.transmission_checks.conservation,
+            "mismatch": max(doc.junction_checks.mismatch_left, doc.junction_checks.mismatch_right),
+            "device_atoms": doc.junction().device.n_atoms,
+            "solvers": solvers,
+            "seconds": seconds,
+            "timings": doc.timings,
+            "warnings": doc.warnings,
+        }
+        table.append(row)
+        print(
+            f"{name:<26}{row['conductance']:>10.1f}{row['error']:>8.2g}{row['resistance']:>8.2f}"
+            f"{row['conservation']:>10.1e}{row['mismatch']:>10.1e}{row['device_atoms']:>8}"
+            f"{solvers['largest_difference']:>10.1e}{seconds:>8.0f}",
+            flush=True,
+        )
+        for warning in doc.warnings:
+            print(f"    {warning}")
+    if options.output:
+        options.output.write_text(json.dumps(table, indent=2))
+
+
+if __name__ == "__main__":
+    main()
