@@ -49,7 +49,7 @@ from threadpoolctl import threadpool_limits
 from thermal_flows import units
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.transport import Junction, TransmissionSpectrum, solve_transmission
-from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks
+from thermal_flows.transport.leads.blocks import BlockBuilder, JunctionBlocks
 
 BROADENING = 1e-9
 FAIR_DECIMATION = 0.8e-3

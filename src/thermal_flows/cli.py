@@ -416,7 +416,7 @@ def _dry_run(request: _Request, as_json: bool) -> int:
     from thermal_flows.flows.interface import STRAIN_SLACK
     from thermal_flows.potentials import resolve_potential
     from thermal_flows.structures import build_interface
-    from thermal_flows.transport.estimate import estimate_cost
+    from thermal_flows.transport.junctions.estimate import estimate_cost
 
     maker = request.maker()
     maker.make(request.film, request.substrate, **request.interface)

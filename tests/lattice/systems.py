@@ -20,7 +20,7 @@ from thermal_flows.potentials import resolve_potential
 from thermal_flows.potentials.relaxation import relax
 from thermal_flows.structures import build_interface, oriented_cell
 from thermal_flows.transport import ConstructionSettings, Junction, TransmissionSpectrum, solve_transmission
-from thermal_flows.transport.construction import Construction, construct_junction
+from thermal_flows.transport.junctions.construction import Construction, construct_junction
 
 SW, TERSOFF, EMT = "sw-si", "tersoff-si-ge", "emt"
 

@@ -11,7 +11,7 @@ from thermal_flows.lattice.hessian import hessian_rows
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.lattice.supercell import Supercell, bulk_force_constants, pairs_from_supercell, repeats_for
 from thermal_flows.transport import JunctionError, solve_modes
-from thermal_flows.transport.assembly import (
+from thermal_flows.transport.junctions.assembly import (
     Assembly,
     assemble,
     check_interface,
@@ -19,7 +19,7 @@ from thermal_flows.transport.assembly import (
     find_window,
     principal_layer,
 )
-from thermal_flows.transport.construction import Construction, interface_height
+from thermal_flows.transport.junctions.construction import Construction, interface_height
 
 from .systems import SW, TERSOFF, calculator, construction, oriented, solved, thz
 

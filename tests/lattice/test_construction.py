@@ -10,7 +10,7 @@ from thermal_flows.lattice import ForceConstantsError
 from thermal_flows.potentials.relaxation import RelaxationError
 from thermal_flows.structures import build_interface
 from thermal_flows.transport import ConstructionSettings, JunctionError, UnstableLeadError, solve_modes
-from thermal_flows.transport.construction import construct_junction, lengthened
+from thermal_flows.transport.junctions.construction import construct_junction, lengthened
 
 from .systems import EMT, SW, TERSOFF, ImpreciseCalculator, calculator, construction, solved, structure
 

@@ -9,7 +9,7 @@ from phonopy import Phonopy
 
 from thermal_flows.lattice import ForceConstantsError
 from thermal_flows.transport import JunctionError, junction_from_phonopy
-from thermal_flows.transport.construction import interface_height
+from thermal_flows.transport.junctions.construction import interface_height
 
 from .systems import SW, TERSOFF, construction, oriented, phonopy_of, solved
 

@@ -10,7 +10,7 @@ import mpmath as mp
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.blocks import JunctionBlocks
+from thermal_flows.transport.leads.blocks import JunctionBlocks
 
 DIGITS = 150
 BROADENING = mp.mpf(10) ** -30

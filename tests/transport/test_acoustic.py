@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thermal_flows.transport import AcousticMedium, TransportError, WeldedInterface, acoustic_limit, acoustic_mismatch
-from thermal_flows.transport.acoustic import WAVES
-from thermal_flows.transport.elastic import hill_moduli
+from thermal_flows.transport.models.acoustic import WAVES
+from thermal_flows.transport.models.elastic import hill_moduli
 
 from .junctions import fcc_lead
 

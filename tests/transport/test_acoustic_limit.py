@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from thermal_flows import units
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.transport import Junction, TransportError, WeldedInterface, acoustic_limit
-from thermal_flows.transport.elastic import LongWaves, christoffel_of, voigt_matrix
+from thermal_flows.transport.models.elastic import LongWaves, christoffel_of, voigt_matrix
 
 from . import oracle
 from .junctions import (

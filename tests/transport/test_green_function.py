@@ -9,16 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from thermal_flows import units
-from thermal_flows.transport import Junction, TransportError, green_function, local_dos, solve_transmission
-from thermal_flows.transport.blocks import BlockBuilder, LeadBlocks
-from thermal_flows.transport.decimation import decimate
-from thermal_flows.transport.green_function import (
+from thermal_flows.transport import Junction, TransportError, local_dos, solve_transmission
+from thermal_flows.transport.leads.blocks import BlockBuilder, LeadBlocks
+from thermal_flows.transport.solvers.decimation import decimate
+from thermal_flows.transport.solvers.green_function import (
     caroli_transmission,
     decimated_self_energies,
     exact_self_energies,
     widths,
 )
-from thermal_flows.transport.open_device import OpenDevice
+from thermal_flows.transport.solvers.open_device import OpenDevice
 
 from . import oracle
 from .junctions import (
@@ -311,7 +311,7 @@ def test_batches_change_nothing(monkeypatch):
     junction, q = JUNCTIONS["random-complex"], (0.11, 0.23)
     w2 = inside(junction, q, np.linspace(0.02, 0.98, 23))
     whole = caroli(junction, q, w2)
-    monkeypatch.setattr(green_function, "_BATCH_BYTES", 1)
+    monkeypatch.setattr("thermal_flows.transport.solvers.green_function._BATCH_BYTES", 1)
     np.testing.assert_allclose(caroli(junction, q, w2).forward, whole.forward, rtol=0, atol=1e-13)
 
 

@@ -4,10 +4,10 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from thermal_flows.transport import blocks as blocks_module
-from thermal_flows.transport.blocks import BlockBuilder, PortResolvent
-from thermal_flows.transport.matching import scatter
-from thermal_flows.transport.slices import ChainResolvent
+from thermal_flows.transport.leads import blocks as blocks_module
+from thermal_flows.transport.leads.blocks import BlockBuilder, PortResolvent
+from thermal_flows.transport.leads.slices import ChainResolvent
+from thermal_flows.transport.solvers.matching import scatter
 
 from . import oracle
 from .junctions import (

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from thermal_flows.transport import blocks as blocks_module
 from thermal_flows.transport import solve_modes
-from thermal_flows.transport.blocks import BlockBuilder
-from thermal_flows.transport.folding import Folding
-from thermal_flows.transport.matching import scatter
+from thermal_flows.transport.leads import blocks as blocks_module
+from thermal_flows.transport.leads.blocks import BlockBuilder
+from thermal_flows.transport.leads.folding import Folding
+from thermal_flows.transport.solvers.matching import scatter
 
 from .junctions import (
     Recipe,

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from thermal_flows.transport import Junction
-from thermal_flows.transport.blocks import BlockBuilder, LeadBlocks
+from thermal_flows.transport.leads.blocks import BlockBuilder, LeadBlocks
 
 from . import oracle, precise
 from .junctions import (

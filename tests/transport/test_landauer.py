@@ -5,7 +5,7 @@ import pytest
 
 from thermal_flows import units
 from thermal_flows.transport import TransmissionSpectrum, diffuse_mismatch, solve_transmission
-from thermal_flows.transport.landauer import nonequilibrium_transmission
+from thermal_flows.transport.spectra.landauer import nonequilibrium_transmission
 
 from . import oracle
 from .junctions import (

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from thermal_flows import units
 from thermal_flows.transport import Junction, TransportError, sum_rules
-from thermal_flows.transport.blocks import BlockBuilder
-from thermal_flows.transport.local_dos import local_dos, local_dos_spectrum, overlap_factor
-from thermal_flows.transport.sum_rules import spectral_bounds, sum_rule_errors
+from thermal_flows.transport.leads.blocks import BlockBuilder
+from thermal_flows.transport.solvers.local_dos import local_dos, local_dos_spectrum, overlap_factor
+from thermal_flows.transport.solvers.sum_rules import spectral_bounds, sum_rule_errors
 
 from .junctions import (
     Recipe,

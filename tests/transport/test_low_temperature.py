@@ -5,9 +5,9 @@ import pytest
 
 from thermal_flows import units
 from thermal_flows.transport import TransportError, solve_transmission
-from thermal_flows.transport.blocks import BlockBuilder
-from thermal_flows.transport.mesh import half_shifted_mesh, in_plane_operations
-from thermal_flows.transport.thermal_grid import HIGHEST, thermal_window
+from thermal_flows.transport.leads.blocks import BlockBuilder
+from thermal_flows.transport.spectra.mesh import half_shifted_mesh, in_plane_operations
+from thermal_flows.transport.spectra.thermal_grid import HIGHEST, thermal_window
 
 from .junctions import Recipe, fcc_junction, in_plane_supercell
 from .tools import solve

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from thermal_flows import units
 from thermal_flows.transport import Junction, TransportError, solve_transmission
-from thermal_flows.transport.mesh import half_shifted_mesh, in_plane_operations
+from thermal_flows.transport.spectra.mesh import half_shifted_mesh, in_plane_operations
 
 from .junctions import (
     Recipe,

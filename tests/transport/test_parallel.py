@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from thermal_flows.transport import TransportError, diffuse_mismatch, solve_transmission
-from thermal_flows.transport.parallel import share_out
+from thermal_flows.transport.spectra.parallel import share_out
 
 from .junctions import Recipe, fcc_junction
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from thermal_flows.transport import Junction, solve_modes
-from thermal_flows.transport.blocks import BlockBuilder
+from thermal_flows.transport.leads.blocks import BlockBuilder
 
 from . import oracle
 from .junctions import (

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from thermal_flows import units
 from thermal_flows.transport import Junction, TransportError, solve_modes, solve_transmission, zone_sum_conductance
-from thermal_flows.transport.mesh import in_plane_operations
+from thermal_flows.transport.spectra.mesh import in_plane_operations
 
 from . import oracle
 from .junctions import (

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from thermal_flows import units
 from thermal_flows.transport import Junction
-from thermal_flows.transport.blocks import BlockBuilder
-from thermal_flows.transport.matching import conservation_bound, scatter
+from thermal_flows.transport.leads.blocks import BlockBuilder
+from thermal_flows.transport.solvers.matching import conservation_bound, scatter
 
 from . import oracle
 from .junctions import Recipe

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from thermal_flows.figures.base import BLUE, GREEN, GREY, ORANGE, DataFigure
 from thermal_flows.schemas import InterfaceDoc
 from thermal_flows.schemas.interface import MeanSpectrum
-from thermal_flows.transport.landauer import spectral_conductance
+from thermal_flows.transport.spectra.landauer import spectral_conductance
 
 
 def plot_interface(doc: InterfaceDoc | dict[str, Any], temperature: float = 300.0) -> DataFigure:

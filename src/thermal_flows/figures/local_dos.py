@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from thermal_flows.figures.base import BLUE, GREEN, ORANGE, DataFigure
 from thermal_flows.transport import Junction
-from thermal_flows.transport.local_dos import LocalDensityOfStates
+from thermal_flows.transport.solvers.local_dos import LocalDensityOfStates
 
 _PLANE = 0.25
 """Atoms closer in height than this, in Angstrom, make one plane."""

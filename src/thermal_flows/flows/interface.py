@@ -20,7 +20,7 @@ from thermal_flows.settings import settings
 from thermal_flows.structures import Match, StructureError, build_interface
 from thermal_flows.structures.building import MAX_AREA, Supercell
 from thermal_flows.transport import Junction, JunctionError
-from thermal_flows.transport.construction import MIN_UNITS, junction_size
+from thermal_flows.transport.junctions.construction import MIN_UNITS, junction_size
 
 STRAIN_SLACK = 0.03
 """Strain of the crystals as given may exceed the limit by this before `make` refuses: relaxation changes it."""

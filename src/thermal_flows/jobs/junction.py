@@ -25,7 +25,7 @@ from thermal_flows.schemas.interface import ARRAY_FIELDS, JunctionChecks, Juncti
 from thermal_flows.settings import settings as package_settings
 from thermal_flows.structures import Interface, build_interface
 from thermal_flows.transport import Junction
-from thermal_flows.transport.construction import (
+from thermal_flows.transport.junctions.construction import (
     Construction,
     ConstructionSettings,
     construct_junction,

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from thermal_flows import units
 from thermal_flows.lattice.pair_constants import PairForceConstants
-from thermal_flows.transport.elastic import LongWaves, hill_moduli
 from thermal_flows.transport.errors import TransportError
+from thermal_flows.transport.models.elastic import LongWaves, hill_moduli
 
 WAVES = ("P", "SV", "SH")
 """Longitudinal; transverse in the plane of incidence; transverse across it."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.bloch import lead_states
-from thermal_flows.transport.blocks import JunctionBlocks, LeadBlocks
-from thermal_flows.transport.crossing import almost_cross, crossing_states
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.pencil import LeadStates, real_times, side_by_side
-from thermal_flows.transport.schur import states_at
+from thermal_flows.transport.leads.bloch import lead_states
+from thermal_flows.transport.leads.blocks import JunctionBlocks, LeadBlocks
+from thermal_flows.transport.leads.crossing import almost_cross, crossing_states
+from thermal_flows.transport.leads.pencil import LeadStates, real_times, side_by_side
+from thermal_flows.transport.leads.schur import states_at
 
 EDGE_SHIFT = 1e-9
 """Relative shift of the squared frequency where modes cannot be told apart."""

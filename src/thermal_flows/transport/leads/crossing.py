@@ -10,9 +10,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from thermal_flows.transport.blocks import LeadBlocks
-from thermal_flows.transport.pencil import ALMOST, LeadStates, pencil
-from thermal_flows.transport.schur import flux_matrix, states_at
+from thermal_flows.transport.leads.blocks import LeadBlocks
+from thermal_flows.transport.leads.pencil import ALMOST, LeadStates, pencil
+from thermal_flows.transport.leads.schur import flux_matrix, states_at
 
 _STEP = 3e-5
 _NODES = np.array([-2.0, -1.0, 1.0, 2.0])
@@ -28,7 +28,7 @@ def almost_cross(states: LeadStates) -> bool:
 
 
 def crossing_states(lead: LeadBlocks, w2: float, outgoing_up: bool) -> LeadStates | None:
-    """States as of :func:`thermal_flows.transport.schur.states_at`, interpolated; None where they are not smooth."""
+    """States as of :func:`thermal_flows.transport.leads.schur.states_at`, interpolated; None where they are not smooth."""
     nodes: list[LeadStates] = []
     for node in w2 * (1 + _STEP * _NODES):
         states, edge = states_at(lead, float(node), outgoing_up)

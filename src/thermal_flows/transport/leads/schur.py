@@ -9,8 +9,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from thermal_flows.transport.blocks import LeadBlocks
-from thermal_flows.transport.pencil import CLUSTER, NEAR_CIRCLE, LeadStates, flux_of, pencil, side_by_side
+from thermal_flows.transport.leads.blocks import LeadBlocks
+from thermal_flows.transport.leads.pencil import CLUSTER, NEAR_CIRCLE, LeadStates, flux_of, pencil, side_by_side
 
 GROUPS = (1e-3, 3e-5, 1e-6, CLUSTER)
 """Bloch factors this close to each other, near the unit circle, are resolved together if they can be, else the next value."""
@@ -23,10 +23,10 @@ _SMALL = 100.0
 def states_at(lead: LeadBlocks, w2: float, outgoing_up: bool) -> tuple[LeadStates, bool]:
     """States at one squared frequency by ordered generalized Schur decompositions.
 
-    Slower than :func:`thermal_flows.transport.bloch.lead_states`, and right where eigenvalues coincide: invariant subspaces are
-    used instead of single eigenvectors. A group of equal Bloch factors may hold modes of both directions (where bands cross, as
-    folded bands do at the zone boundary); they are told apart as in degenerate perturbation theory, by diagonalising the flux
-    with respect to the norm of the displacements.
+    Slower than :func:`thermal_flows.transport.leads.bloch.lead_states`, and right where eigenvalues coincide: invariant
+    subspaces are used instead of single eigenvectors. A group of equal Bloch factors may hold modes of both directions (where
+    bands cross, as folded bands do at the zone boundary); they are told apart as in degenerate perturbation theory, by
+    diagonalising the flux with respect to the norm of the displacements.
 
     Returns
     -------

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks
-from thermal_flows.transport.decimation import decimate
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.green_function import batches
-from thermal_flows.transport.junction import Junction
-from thermal_flows.transport.open_device import OpenDevice
+from thermal_flows.transport.junctions.junction import Junction
+from thermal_flows.transport.leads.blocks import BlockBuilder, JunctionBlocks
+from thermal_flows.transport.solvers.decimation import decimate
+from thermal_flows.transport.solvers.green_function import batches
+from thermal_flows.transport.solvers.open_device import OpenDevice
 
 _STRETCH = 1.3
 _POINTS = 160

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.landauer import check_choice, nonequilibrium_transmission, spectral_conductance
+from thermal_flows.transport.spectra.landauer import check_choice, nonequilibrium_transmission, spectral_conductance
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class TransmissionSpectrum:
             Bose-Einstein weights, or equipartition for comparison with classical molecular dynamics.
         definition : {"landauer", "nonequilibrium"}
             Two-reservoir Landauer value, or the value for the temperatures of all phonons (frequency level); see
-            :data:`thermal_flows.transport.landauer.DEFINITIONS`.
+            :data:`thermal_flows.transport.spectra.landauer.DEFINITIONS`.
 
         Returns
         -------

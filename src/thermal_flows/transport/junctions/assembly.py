@@ -17,7 +17,7 @@ from thermal_flows import units
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.lattice.supercell import symmetrised, with_sum_rule
 from thermal_flows.transport.errors import JunctionError
-from thermal_flows.transport.junction import Junction, outer_mismatch
+from thermal_flows.transport.junctions.junction import Junction, outer_mismatch
 
 MISMATCH_TOLERANCE = 1e-5
 """Largest accepted difference between the device's outer layers and the leads, eV/Angstrom^2."""

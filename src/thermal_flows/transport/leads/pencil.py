@@ -1,7 +1,7 @@
 """The Bloch problem of a lead at a given frequency, without broadening.
 
 The state of a lead between two principal layers is ``x_n = (a_{n-1}, b_n)`` with ``a_n = A^+ u_n`` and ``b_n = B^+ u_n``
-(A, B: the ports of :mod:`thermal_flows.transport.blocks`). Bloch's theorem ``x_{n+1} = lambda x_n`` gives the pencil
+(A, B: the ports of :mod:`thermal_flows.transport.leads.blocks`). Bloch's theorem ``x_{n+1} = lambda x_n`` gives the pencil
 
     M0 x = lambda M1 x
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.blocks import LeadBlocks
+from thermal_flows.transport.leads.blocks import LeadBlocks
 
 SHIFT = -0.4142135
 """Off the unit circle, where the pencil is inverted."""
@@ -47,7 +47,7 @@ class LeadStates:
         Number of propagating modes; equal to each other in an infinite lead.
     regular : numpy.ndarray of bool, shape (nw,)
         False where eigenvalues coincide, the count does not fit or an edge is met: to be solved again by
-        :func:`thermal_flows.transport.schur.states_at`.
+        :func:`thermal_flows.transport.leads.schur.states_at`.
     """
 
     outgoing: NDArray

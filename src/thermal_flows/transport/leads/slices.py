@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from thermal_flows.transport.ports import PortResolvent, factored
+from thermal_flows.transport.leads.ports import PortResolvent, factored
 
 _ALPHA = -1j
 SLICE = 24

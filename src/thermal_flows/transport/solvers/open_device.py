@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.blocks import JunctionBlocks
+from thermal_flows.transport.leads.blocks import JunctionBlocks
 
 _SLICE = 12
 _REFINED = 1e-13

@@ -1,8 +1,8 @@
 """Bloch modes of a lead at many frequencies at once.
 
 Three routes, each for what the one before leaves: pairs lambda, 1/lambda of real blocks
-(:mod:`thermal_flows.transport.pairs`), eigenvectors one by one (here), and ordered Schur forms for modes that coincide
-(:mod:`thermal_flows.transport.schur`). The problem they solve is that of :mod:`thermal_flows.transport.pencil`.
+(:mod:`thermal_flows.transport.leads.pairs`), eigenvectors one by one (here), and ordered Schur forms for modes that coincide
+(:mod:`thermal_flows.transport.leads.schur`). The problem they solve is that of :mod:`thermal_flows.transport.leads.pencil`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,18 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.blocks import LeadBlocks
-from thermal_flows.transport.pairs import paired_states, pairs
-from thermal_flows.transport.pencil import ALMOST, NEAR_CIRCLE, SHIFT, LeadStates, flux_of, shift_inverted, side_by_side
-from thermal_flows.transport.schur import states_at
+from thermal_flows.transport.leads.blocks import LeadBlocks
+from thermal_flows.transport.leads.pairs import paired_states, pairs
+from thermal_flows.transport.leads.pencil import (
+    ALMOST,
+    NEAR_CIRCLE,
+    SHIFT,
+    LeadStates,
+    flux_of,
+    shift_inverted,
+    side_by_side,
+)
+from thermal_flows.transport.leads.schur import states_at
 
 
 def lead_states(lead: LeadBlocks, w2: NDArray[np.float64], outgoing_up: bool) -> LeadStates:

@@ -19,7 +19,8 @@ from thermal_flows.lattice.supercell import (
     truncated,
     with_sum_rule,
 )
-from thermal_flows.transport.assembly import (
+from thermal_flows.transport.errors import JunctionError
+from thermal_flows.transport.junctions.assembly import (
     Assembly,
     assemble,
     check_interface,
@@ -27,7 +28,6 @@ from thermal_flows.transport.assembly import (
     find_window,
     principal_layer,
 )
-from thermal_flows.transport.errors import JunctionError
 
 if TYPE_CHECKING:
     from phonopy import Phonopy

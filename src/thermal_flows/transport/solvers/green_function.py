@@ -15,14 +15,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.bloch import count_modes, lead_states
-from thermal_flows.transport.blocks import JunctionBlocks, LeadBlocks
-from thermal_flows.transport.decimation import decimate
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.matching import EDGE_SHIFT, conservation_bound
-from thermal_flows.transport.open_device import OpenDevice
-from thermal_flows.transport.pencil import LeadStates
-from thermal_flows.transport.schur import states_at
+from thermal_flows.transport.leads.bloch import count_modes, lead_states
+from thermal_flows.transport.leads.blocks import JunctionBlocks, LeadBlocks
+from thermal_flows.transport.leads.pencil import LeadStates
+from thermal_flows.transport.leads.schur import states_at
+from thermal_flows.transport.solvers.decimation import decimate
+from thermal_flows.transport.solvers.matching import EDGE_SHIFT, conservation_bound
+from thermal_flows.transport.solvers.open_device import OpenDevice
 
 DOUBTFUL = 1e-9
 """Residual above which a self-energy from decimation is flagged."""
@@ -44,7 +44,7 @@ class SelfEnergies:
     ----------
     z : numpy.ndarray, shape (nw,)
         Squared frequencies they belong to, eV/(Angstrom^2 amu): complex where there is a broadening, shifted by multiples of
-        :data:`thermal_flows.transport.matching.EDGE_SHIFT` where flagged.
+        :data:`thermal_flows.transport.solvers.matching.EDGE_SHIFT` where flagged.
     left, right : numpy.ndarray, shapes (nw, r_L, r_L) and (nw, r_R, r_R)
         Dimensionless: ``Sigma_L = B left B^+`` with B of the left lead, ``Sigma_R = A right A^+`` with A of the right lead.
     modes_left, modes_right : numpy.ndarray of int, shape (nw,)
@@ -96,7 +96,7 @@ def exact_self_energies(blocks: JunctionBlocks, w2: NDArray[np.float64], careful
 
 
 def decimated_self_energies(blocks: JunctionBlocks, w2: NDArray[np.float64], eta: float) -> SelfEnergies:
-    """Self-energies by decimation at ``w2 + i eta``, see :func:`thermal_flows.transport.decimation.decimate`.
+    """Self-energies by decimation at ``w2 + i eta``, see :func:`thermal_flows.transport.solvers.decimation.decimate`.
 
     Parameters
     ----------

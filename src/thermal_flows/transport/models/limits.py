@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from thermal_flows.transport.junction import Junction
-from thermal_flows.transport.parallel import Progress
-from thermal_flows.transport.spectrum import TransmissionSpectrum
-from thermal_flows.transport.transmission import open_channels
+from thermal_flows.transport.junctions.junction import Junction
+from thermal_flows.transport.solvers.transmission import open_channels
+from thermal_flows.transport.spectra.parallel import Progress
+from thermal_flows.transport.spectra.spectrum import TransmissionSpectrum
 
 
 def maximum_transmission(

@@ -27,7 +27,8 @@ from thermal_flows.lattice.supercell import (
 from thermal_flows.potentials.protocols import RowHessian
 from thermal_flows.potentials.relaxation import Relaxation, relax
 from thermal_flows.structures import Interface
-from thermal_flows.transport.assembly import (
+from thermal_flows.transport.errors import JunctionError, UnstableLeadError
+from thermal_flows.transport.junctions.assembly import (
     MISMATCH_TOLERANCE,
     Assembly,
     assemble,
@@ -36,7 +37,6 @@ from thermal_flows.transport.assembly import (
     principal_layer,
     probe_mismatch,
 )
-from thermal_flows.transport.errors import JunctionError, UnstableLeadError
 
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]

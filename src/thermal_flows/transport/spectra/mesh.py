@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.junction import Junction
+from thermal_flows.transport.junctions.junction import Junction
 
 _POSITION_TOLERANCE = 1e-3
 _CHUNK = 16

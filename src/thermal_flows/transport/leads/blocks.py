@@ -15,10 +15,10 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from thermal_flows.lattice.pair_constants import PairForceConstants
-from thermal_flows.transport.folding import Folding
-from thermal_flows.transport.junction import Junction
-from thermal_flows.transport.ports import RANK_TOLERANCE, PortResolvent, factored
-from thermal_flows.transport.slices import SLICE, ChainResolvent
+from thermal_flows.transport.junctions.junction import Junction
+from thermal_flows.transport.leads.folding import Folding
+from thermal_flows.transport.leads.ports import RANK_TOLERANCE, PortResolvent, factored
+from thermal_flows.transport.leads.slices import SLICE, ChainResolvent
 
 __all__ = ["RANK_TOLERANCE", "BlockBuilder", "JunctionBlocks", "LeadBlocks", "PortResolvent"]
 
@@ -45,7 +45,7 @@ class LeadBlocks:
     resolvent : PortResolvent
         Of H00 with the ports (A, B).
     parts : tuple of LeadBlocks
-        Leads of a smaller in-plane cell that this one is the direct sum of, see :mod:`thermal_flows.transport.folding`; its
+        Leads of a smaller in-plane cell that this one is the direct sum of, see :mod:`thermal_flows.transport.leads.folding`; its
         ports are theirs, one after the other. Empty where it is not taken apart.
     """
 
@@ -70,7 +70,7 @@ class LeadBlocks:
 
     @classmethod
     def folded(cls, H00: NDArray, H01: NDArray, bases: list[NDArray]) -> LeadBlocks:
-        """A lead that is a direct sum in the given orthonormal bases, see :class:`thermal_flows.transport.folding.Folding`."""
+        """A lead that is a direct sum in the given orthonormal bases: :class:`thermal_flows.transport.leads.folding.Folding`."""
         parts = tuple(
             cls.build(_hermitian(h00), h01)
             for h00, h01 in (

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.pencil import SHIFT, LeadStates, flux_of, real_times
+from thermal_flows.transport.leads.pencil import SHIFT, LeadStates, flux_of, real_times
 
 # beyond these the pairs lose digits, and single eigenvectors take over
 _SPENT = 1e-14

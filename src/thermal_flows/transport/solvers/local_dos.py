@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thermal_flows import units
-from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.green_function import (
+from thermal_flows.transport.junctions.junction import Junction
+from thermal_flows.transport.leads.blocks import BlockBuilder, JunctionBlocks
+from thermal_flows.transport.solvers.green_function import (
     absolute_broadening,
     batches,
     decimated_self_energies,
@@ -19,12 +20,11 @@ from thermal_flows.transport.green_function import (
     off_poles,
     widths,
 )
-from thermal_flows.transport.junction import Junction
-from thermal_flows.transport.matching import scatter
-from thermal_flows.transport.mesh import half_shifted_mesh
-from thermal_flows.transport.open_device import OpenDevice
-from thermal_flows.transport.parallel import Progress, share_out
-from thermal_flows.transport.transmission import frequency_grid, midpoints
+from thermal_flows.transport.solvers.matching import scatter
+from thermal_flows.transport.solvers.open_device import OpenDevice
+from thermal_flows.transport.solvers.transmission import frequency_grid, midpoints
+from thermal_flows.transport.spectra.mesh import half_shifted_mesh
+from thermal_flows.transport.spectra.parallel import Progress, share_out
 
 ROUTES = ("green_function", "scattering_states")
 INCIDENT = ("both", "left", "right")

@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from thermal_flows import units
 from thermal_flows.lattice.pair_constants import PairForceConstants
-from thermal_flows.transport.acoustic import low_temperature_coefficient, panels
-from thermal_flows.transport.elastic import LongWaves, christoffel_of, full_tensor
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.junction import Junction
+from thermal_flows.transport.junctions.junction import Junction
+from thermal_flows.transport.models.acoustic import low_temperature_coefficient, panels
+from thermal_flows.transport.models.elastic import LongWaves, christoffel_of, full_tensor
 
 _EVANESCENT = 1e-9
 """Relative imaginary part of a vertical slowness above which a wave is evanescent (real matrices: otherwise round-off)."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thermal_flows import units
-from thermal_flows.transport.blocks import BlockBuilder, LeadBlocks
 from thermal_flows.transport.errors import TransportError
+from thermal_flows.transport.leads.blocks import BlockBuilder, LeadBlocks
 
 HIGHEST = 20.0
 """h f / k_B T up to which phonons are counted: what lies above carries a few 1e-5 of the heat."""

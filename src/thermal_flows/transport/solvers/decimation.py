@@ -12,8 +12,8 @@ What remains: where bands of opposite velocity cross, waves that both ends of a 
 for every thickness, and only the broadening, at the price of its inverse times round-off, tells what one end does.
 
 At an interface with ``a = A^+ u`` of the layer below and ``b = B^+ u`` of the layer above (A, B: the ports of
-:mod:`thermal_flows.transport.blocks`) the waves are ``a + i b`` upwards and ``a - i b`` downwards; their squared difference is
-twice the flux ``-2 Im(a^+ b)``.
+:mod:`thermal_flows.transport.leads.blocks`) the waves are ``a + i b`` upwards and ``a - i b`` downwards; their squared
+difference is twice the flux ``-2 Im(a^+ b)``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thermal_flows.transport.blocks import LeadBlocks
 from thermal_flows.transport.errors import TransportError
+from thermal_flows.transport.leads.blocks import LeadBlocks
 
 MAX_STEPS = 60
 """Doublings after which decimation is given up: 2^60 layers."""

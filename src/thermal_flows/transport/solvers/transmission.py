@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thermal_flows import units
-from thermal_flows.transport.bloch import count_modes
-from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.green_function import absolute_broadening, caroli_transmission
-from thermal_flows.transport.junction import Junction
-from thermal_flows.transport.matching import Scattering, conservation_bound, scatter
-from thermal_flows.transport.mesh import half_shifted_mesh, in_plane_operations
-from thermal_flows.transport.parallel import Progress, share_out
-from thermal_flows.transport.spectrum import Checks, IncidentModes, TransmissionSpectrum
-from thermal_flows.transport.thermal_grid import thermal_window
+from thermal_flows.transport.junctions.junction import Junction
+from thermal_flows.transport.leads.bloch import count_modes
+from thermal_flows.transport.leads.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
+from thermal_flows.transport.solvers.green_function import absolute_broadening, caroli_transmission
+from thermal_flows.transport.solvers.matching import Scattering, conservation_bound, scatter
+from thermal_flows.transport.spectra.mesh import half_shifted_mesh, in_plane_operations
+from thermal_flows.transport.spectra.parallel import Progress, share_out
+from thermal_flows.transport.spectra.spectrum import Checks, IncidentModes, TransmissionSpectrum
+from thermal_flows.transport.spectra.thermal_grid import thermal_window
 
 METHODS = ("mode_matching", "green_function")
 
@@ -59,8 +59,8 @@ def solve_transmission(
         Quadrature weights, THz.
     temperature : float, optional
         Make mesh and grid for this (low) temperature, K: frequencies end where phonons cease to be excited, and the mesh is
-        halved around q = 0 as often as needed; see :func:`thermal_flows.transport.thermal_grid.thermal_window`. The result
-        then has no conductance at other temperatures.
+        halved around q = 0 as often as needed; see :func:`thermal_flows.transport.spectra.thermal_grid.thermal_window`.
+        The result then has no conductance at other temperatures.
     broadening : float, optional
         For ``green_function`` only. None: no broadening, lead self-energies from Bloch states. A number, say 1e-11: imaginary
         part of the squared frequency as a fraction of the largest one of both leads, self-energies by decimation. The
@@ -72,7 +72,7 @@ def solve_transmission(
         Workers that share the wave vectors; all cores by default. The result does not depend on it, to the last bit.
     executor : {"auto", "threads", "processes"}
         What the workers are; ``auto`` takes threads for short runs and processes for long ones, see
-        :func:`thermal_flows.transport.parallel.share_out`.
+        :func:`thermal_flows.transport.spectra.parallel.share_out`.
     progress : callable, optional
         Called with (wave vectors done, wave vectors in all).
 
@@ -184,7 +184,7 @@ def open_channels(
     Returns
     -------
     TransmissionSpectrum
-        With ``method="maximum_transmission"``; the models and limits of :mod:`thermal_flows.transport.limits` start from it.
+        With ``method="maximum_transmission"``; :mod:`thermal_flows.transport.models.limits` starts from it.
     """
     grid = frequency_grid(junction, n_frequencies, frequencies, frequency_weights)
     q_points, q_weights = half_shifted_mesh(q_mesh, in_plane_operations(junction))

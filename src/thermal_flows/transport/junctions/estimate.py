@@ -14,12 +14,12 @@ from thermal_flows.lattice.hessian import expected_calls
 from thermal_flows.lattice.pair_constants import PairForceConstants
 from thermal_flows.lattice.supercell import Supercell, repeats_for
 from thermal_flows.structures import Interface
-from thermal_flows.transport.assembly import principal_layer
-from thermal_flows.transport.blocks import BlockBuilder
-from thermal_flows.transport.construction import ConstructionSettings, first_length, lead_force_constants
-from thermal_flows.transport.junction import Junction
-from thermal_flows.transport.matching import scatter
-from thermal_flows.transport.transmission import BATCH_BYTES
+from thermal_flows.transport.junctions.assembly import principal_layer
+from thermal_flows.transport.junctions.construction import ConstructionSettings, first_length, lead_force_constants
+from thermal_flows.transport.junctions.junction import Junction
+from thermal_flows.transport.leads.blocks import BlockBuilder
+from thermal_flows.transport.solvers.matching import scatter
+from thermal_flows.transport.solvers.transmission import BATCH_BYTES
 
 _HESSIAN_FORCE_CALLS = 100
 """An analytic Hessian of the built-in many-body potentials costs about as much as this many force calls."""

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thermal_flows import units
-from thermal_flows.transport.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
 from thermal_flows.transport.errors import TransportError
-from thermal_flows.transport.junction import Junction
-from thermal_flows.transport.matching import scatter
-from thermal_flows.transport.mesh import half_shifted_mesh, in_plane_operations
-from thermal_flows.transport.parallel import Progress, share_out
-from thermal_flows.transport.transmission import group_velocities
+from thermal_flows.transport.junctions.junction import Junction
+from thermal_flows.transport.leads.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
+from thermal_flows.transport.solvers.matching import scatter
+from thermal_flows.transport.solvers.transmission import group_velocities
+from thermal_flows.transport.spectra.mesh import half_shifted_mesh, in_plane_operations
+from thermal_flows.transport.spectra.parallel import Progress, share_out
 
 _SAME_FREQUENCY = 1e-9
 """Modes of one wave vector this close (relative, squared frequencies) are treated as degenerate."""

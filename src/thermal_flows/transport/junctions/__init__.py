@@ -1,0 +1,1 @@
+"""Leads and device as force constants: from two crystals, a supercell or files to a Junction."""

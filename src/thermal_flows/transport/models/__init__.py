@@ -1,0 +1,1 @@
+"""Models and limits that need the leads, or their long waves, only."""

@@ -1,0 +1,1 @@
+"""Two solvers, by mode matching and by Green's functions, and what they are asked for."""

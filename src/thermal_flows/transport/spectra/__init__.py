@@ -1,0 +1,1 @@
+"""Results over frequencies and wave vectors, and the meshes they live on."""
