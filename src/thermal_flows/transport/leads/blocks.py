@@ -158,10 +158,9 @@ class JunctionBlocks:
         None where the device cannot be cut.
         """
         if not self._sliced:
-            block = self.device.sparse_block if isinstance(self.device, ChainResolvent) else self.device.block
             self._sliced.append(
                 ChainResolvent.build(
-                    scipy.sparse.csr_array(block),
+                    self.device.sparse_block,
                     self.device.ports,
                     self.left.rank,
                     len(self.left.H00),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 RANK_TOLERANCE = 1e-12
@@ -45,6 +46,11 @@ class PortResolvent:
                 products = weights[:, :, None].conj() * weights[:, None, :]
             self._spectra[k] = _Spectrum(energies, weights, products, (np.abs(weights) ** 2).sum(axis=1))
         return self._spectra[k]
+
+    @property
+    def sparse_block(self) -> scipy.sparse.csr_array:
+        """The block without its zeros."""
+        return scipy.sparse.csr_array(self.block)
 
     @property
     def scale(self) -> float:

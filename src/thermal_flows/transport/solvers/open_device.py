@@ -10,6 +10,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from thermal_flows.transport.leads.blocks import JunctionBlocks
@@ -43,14 +44,15 @@ class OpenDevice:
     @classmethod
     def build(cls, blocks: JunctionBlocks) -> OpenDevice:
         """Cut a device by how many couplings its degrees of freedom are away from the left lead's layer."""
-        block, ports, r_l = blocks.device.block, blocks.device.ports, blocks.left.rank
-        first, last = np.arange(len(blocks.left.H00)), np.arange(len(block) - len(blocks.right.H00), len(block))
+        block, ports, r_l = blocks.device.sparse_block, blocks.device.ports, blocks.left.rank
+        n = block.shape[0]
+        first, last = np.arange(len(blocks.left.H00)), np.arange(n - len(blocks.right.H00), n)
         parts = _levels(block, first, last)
         order = np.concatenate(parts)
         return cls(
             order,
-            [block[np.ix_(part, part)] for part in parts],
-            [block[np.ix_(one, two)] for one, two in itertools.pairwise(parts)],
+            [block[part][:, part].toarray() for part in parts],
+            [block[one][:, two].toarray() for one, two in itertools.pairwise(parts)],
             ports[parts[0], :r_l],
             ports[parts[-1], r_l:],
         )
@@ -167,10 +169,12 @@ class OpenDevice:
         return rest
 
 
-def _levels(block: NDArray, first: NDArray[np.intp], last: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+def _levels(
+    block: scipy.sparse.csr_array, first: NDArray[np.intp], last: NDArray[np.intp]
+) -> list[NDArray[np.intp]]:
     """Degrees of freedom in slices that couple to their neighbours only; ``first`` lies in the first, ``last`` in the last."""
-    linked = block != 0
-    n = len(block)
+    linked = (block != 0).astype(np.int32)
+    n = block.shape[0]
     level = np.full(n, n)  # what does not hang together with the left lead goes to the last slice
     front = np.zeros(n, dtype=bool)
     front[first] = True
@@ -178,7 +182,7 @@ def _levels(block: NDArray, first: NDArray[np.intp], last: NDArray[np.intp]) -> 
     while front.any():
         level[front] = depth
         depth += 1
-        front = linked[:, front].any(axis=1) & (level == n)
+        front = (linked @ front.astype(np.int32) > 0) & (level == n)
     end = int(level[last].min())
     level = np.minimum(level, end if end < n else depth)
     sizes = np.bincount(level)

@@ -86,23 +86,22 @@ def sum_rule_errors(junction: Junction, q_frac: ArrayLike) -> SumRuleErrors:
         ]
     )
     moments = np.stack([(diagonal * (dz * z**power)[:, None]).sum(axis=0).imag / np.pi for power in range(3)])
-    H = blocks.device.block
-    squared = np.einsum("ij,ij->i", H, H.conj()).real
+    H = blocks.device.sparse_block
+    n, diagonal_of_H = H.shape[0], H.diagonal().real
+    squared = np.asarray(H.multiply(H.conj()).sum(axis=1)).real
     H01_l, H01_r = blocks.left.H01, blocks.right.H01
     squared[: len(H01_l)] += np.einsum("ji,ji->i", H01_l, H01_l.conj()).real
-    squared[len(H) - len(H01_r) :] += np.einsum("ij,ij->i", H01_r, H01_r.conj()).real
-    return SumRuleErrors(moments[0] - 1.0, (moments[1] - np.diag(H).real) / scale, (moments[2] - squared) / scale**2)
+    squared[n - len(H01_r) :] += np.einsum("ij,ij->i", H01_r, H01_r.conj()).real
+    return SumRuleErrors(moments[0] - 1.0, (moments[1] - diagonal_of_H) / scale, (moments[2] - squared) / scale**2)
 
 
 def spectral_bounds(blocks: JunctionBlocks) -> tuple[float, float]:
     """Bounds of all squared frequencies of the infinite junction, eV/(Angstrom^2 amu)."""
     left, right = (float(np.linalg.norm(lead.H01, 2)) for lead in (blocks.left, blocks.right))
-    low, high = [], []
-    for block, reach in (
-        (blocks.left.H00, 2 * left),
-        (blocks.right.H00, 2 * right),
-        (blocks.device.block, left + right),
-    ):
+    device, own = blocks.device.sparse_block, blocks.device.sparse_block.diagonal().real
+    around = np.asarray(abs(device).sum(axis=1)).real - np.abs(own)  # Gershgorin: no matrix of the whole device
+    low, high = [float((own - around).min()) - left - right], [float((own + around).max()) + left + right]
+    for block, reach in ((blocks.left.H00, 2 * left), (blocks.right.H00, 2 * right)):
         energies = np.linalg.eigvalsh(block)
         low.append(float(energies[0]) - reach)
         high.append(float(energies[-1]) + reach)
