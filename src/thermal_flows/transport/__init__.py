@@ -6,7 +6,7 @@ from thermal_flows.transport.junctions.from_phonopy import junction_from_phonopy
 from thermal_flows.transport.junctions.junction import Junction
 from thermal_flows.transport.models.acoustic import AcousticMedium, AcousticMismatch, acoustic_mismatch
 from thermal_flows.transport.models.acoustic_limit import AcousticLimit, WeldedInterface, acoustic_limit
-from thermal_flows.transport.models.limits import maximum_transmission, radiation_limit
+from thermal_flows.transport.models.mode_counting import diffuse_mismatch, maximum_transmission, radiation_limit
 from thermal_flows.transport.solvers.local_dos import (
     LocalDensityOfStates,
     local_dos,
@@ -15,7 +15,7 @@ from thermal_flows.transport.solvers.local_dos import (
 )
 from thermal_flows.transport.solvers.modes import LeadModes, ModeScattering, solve_modes
 from thermal_flows.transport.solvers.sum_rules import SumRuleErrors, sum_rule_errors
-from thermal_flows.transport.solvers.transmission import diffuse_mismatch, solve_transmission
+from thermal_flows.transport.solvers.transmission import solve_transmission
 from thermal_flows.transport.solvers.zone_sum import ZoneModes, ZoneSum, zone_sum_conductance
 from thermal_flows.transport.spectra.spectrum import Checks, IncidentModes, TransmissionSpectrum
 

@@ -22,7 +22,7 @@ from thermal_flows.transport.solvers.green_function import (
 )
 from thermal_flows.transport.solvers.matching import scatter
 from thermal_flows.transport.solvers.open_device import OpenDevice
-from thermal_flows.transport.solvers.transmission import frequency_grid, midpoints
+from thermal_flows.transport.spectra.frequencies import frequency_grid, midpoints
 from thermal_flows.transport.spectra.mesh import half_shifted_mesh
 from thermal_flows.transport.spectra.parallel import Progress, share_out
 

@@ -11,8 +11,8 @@ from thermal_flows import units
 from thermal_flows.transport.errors import TransportError
 from thermal_flows.transport.junctions.junction import Junction
 from thermal_flows.transport.leads.blocks import BlockBuilder
+from thermal_flows.transport.solvers.incident import group_velocities, incident_modes
 from thermal_flows.transport.solvers.matching import scatter
-from thermal_flows.transport.solvers.transmission import group_velocities, incident_modes
 
 
 @dataclass(frozen=True)

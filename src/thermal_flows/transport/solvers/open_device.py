@@ -169,9 +169,7 @@ class OpenDevice:
         return rest
 
 
-def _levels(
-    block: scipy.sparse.csr_array, first: NDArray[np.intp], last: NDArray[np.intp]
-) -> list[NDArray[np.intp]]:
+def _levels(block: scipy.sparse.csr_array, first: NDArray[np.intp], last: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Degrees of freedom in slices that couple to their neighbours only; ``first`` lies in the first, ``last`` in the last."""
     linked = (block != 0).astype(np.int32)
     n = block.shape[0]

@@ -12,9 +12,11 @@ from thermal_flows import units
 from thermal_flows.transport.errors import TransportError
 from thermal_flows.transport.junctions.junction import Junction
 from thermal_flows.transport.leads.bloch import count_modes
-from thermal_flows.transport.leads.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
+from thermal_flows.transport.leads.blocks import BlockBuilder, JunctionBlocks
 from thermal_flows.transport.solvers.green_function import absolute_broadening, caroli_transmission
-from thermal_flows.transport.solvers.matching import Scattering, conservation_bound, scatter
+from thermal_flows.transport.solvers.incident import concatenated, incident_modes, no_modes
+from thermal_flows.transport.solvers.matching import conservation_bound, scatter
+from thermal_flows.transport.spectra.frequencies import frequency_grid, midpoints
 from thermal_flows.transport.spectra.mesh import half_shifted_mesh, in_plane_operations
 from thermal_flows.transport.spectra.parallel import Progress, share_out
 from thermal_flows.transport.spectra.spectrum import Checks, IncidentModes, TransmissionSpectrum
@@ -134,134 +136,6 @@ def solve_transmission(
     )
 
 
-def diffuse_mismatch(
-    junction: Junction,
-    q_mesh: tuple[int, int] = (20, 20),
-    n_frequencies: int = 200,
-    *,
-    frequencies: ArrayLike | None = None,
-    frequency_weights: ArrayLike | None = None,
-    n_workers: int | None = None,
-    executor: str = "auto",
-    progress: Progress | None = None,
-) -> TransmissionSpectrum:
-    """Diffuse mismatch model with the full dispersion of both leads.
-
-    Only the leads of the junction are used. Parameters and errors as :func:`solve_transmission`.
-
-    Returns
-    -------
-    TransmissionSpectrum
-        With one (zone-averaged) wave vector; see :meth:`TransmissionSpectrum.diffuse_mismatch`.
-    """
-    return open_channels(
-        junction,
-        q_mesh,
-        n_frequencies,
-        frequencies=frequencies,
-        frequency_weights=frequency_weights,
-        n_workers=n_workers,
-        executor=executor,
-        progress=progress,
-    ).diffuse_mismatch()
-
-
-def open_channels(
-    junction: Junction,
-    q_mesh: tuple[int, int] = (20, 20),
-    n_frequencies: int = 200,
-    *,
-    frequencies: ArrayLike | None = None,
-    frequency_weights: ArrayLike | None = None,
-    n_workers: int | None = None,
-    executor: str = "auto",
-    progress: Progress | None = None,
-) -> TransmissionSpectrum:
-    """Mode numbers of both leads at every point, and the smaller of them as the transmission.
-
-    Only the leads of the junction are used. Parameters and errors as :func:`solve_transmission`.
-
-    Returns
-    -------
-    TransmissionSpectrum
-        With ``method="maximum_transmission"``; :mod:`thermal_flows.transport.models.limits` starts from it.
-    """
-    grid = frequency_grid(junction, n_frequencies, frequencies, frequency_weights)
-    q_points, q_weights = half_shifted_mesh(q_mesh, in_plane_operations(junction))
-    w2 = units.thz_to_w2(grid.frequencies)
-    builder = BlockBuilder(junction)
-
-    work = partial(_count_row, builder, q_points, w2)
-    counts = np.array(list(share_out(work, len(q_points), n_workers, executor, progress)))
-    return TransmissionSpectrum(
-        grid.frequencies,
-        grid.weights,
-        q_points,
-        q_weights,
-        np.minimum(counts[:, 0], counts[:, 1]),
-        counts[:, 0],
-        counts[:, 1],
-        junction.area,
-        "maximum_transmission",
-    )
-
-
-@dataclass(frozen=True)
-class FrequencyGrid:
-    """Frequencies and quadrature weights, both in THz, shape (nf,)."""
-
-    frequencies: NDArray[np.float64]
-    weights: NDArray[np.float64]
-
-
-def midpoints(top: float, n_frequencies: int) -> FrequencyGrid:
-    """Midpoints of equal bins of [0, top], in THz.
-
-    Raises
-    ------
-    TransportError
-        If the number of bins is not a positive whole number.
-    """
-    if n_frequencies != int(n_frequencies) or n_frequencies < 1:
-        raise TransportError(f"n_frequencies must be a positive whole number, got {n_frequencies!r}")
-    step = top / int(n_frequencies)
-    return FrequencyGrid(np.arange(0.5, int(n_frequencies)) * step, np.full(int(n_frequencies), step))
-
-
-def frequency_grid(
-    junction: Junction,
-    n_frequencies: int = 200,
-    frequencies: ArrayLike | None = None,
-    frequency_weights: ArrayLike | None = None,
-) -> FrequencyGrid:
-    """Midpoints of equal bins of [0, top of the softer lead], or a checked grid of the user's.
-
-    Raises
-    ------
-    TransportError
-        If the grid is empty, not positive, or not uniform midpoints and without weights.
-    """
-    if frequencies is None:
-        if frequency_weights is not None:
-            raise TransportError("frequency_weights were given without frequencies")
-        return midpoints(min(junction.top_frequencies), n_frequencies)
-    grid = np.atleast_1d(np.asarray(frequencies, dtype=float))
-    if grid.ndim != 1 or len(grid) == 0 or not np.all(np.isfinite(grid)) or np.any(grid <= 0):
-        raise TransportError("frequencies must be a list of positive numbers, in THz")
-    junction.top_frequencies  # noqa: B018 - an unstable lead is refused whatever the grid
-    if frequency_weights is not None:
-        weights = np.atleast_1d(np.asarray(frequency_weights, dtype=float))
-        if weights.shape != grid.shape or not np.all(np.isfinite(weights)):
-            raise TransportError(f"frequency_weights must be {len(grid)} numbers in THz, one a frequency")
-        return FrequencyGrid(grid, weights)
-    step = 2 * grid[0]
-    if not np.allclose(grid, (np.arange(len(grid)) + 0.5) * step, rtol=1e-6):
-        raise TransportError(
-            "frequencies are not the midpoints of equal bins from zero: give frequency_weights (THz), one a frequency"
-        )
-    return FrequencyGrid(grid, np.full(len(grid), step))
-
-
 @dataclass(frozen=True)
 class _Route:
     """How every wave vector is solved."""
@@ -280,13 +154,6 @@ class _Row:
     modes_right: NDArray[np.intp]
     checks: Checks
     modes: IncidentModes | None = None
-
-
-def _count_row(
-    builder: BlockBuilder, q_points: NDArray[np.float64], w2: NDArray[np.float64], k: int
-) -> NDArray[np.float64]:
-    left, right = builder.leads(q_points[k])
-    return np.stack([count_modes(left, w2), count_modes(right, w2)]).astype(float)
 
 
 def _row(
@@ -319,7 +186,7 @@ def _solve_row(
         counts[alone] = count_modes(lead, w2[alone])
     if len(both) == 0:
         if route.resolve_modes:
-            row.modes = _no_modes()
+            row.modes = no_modes()
         return row
     size = _batch_size(blocks)
     batches = [
@@ -331,7 +198,7 @@ def _solve_row(
         for name in ("forward", "backward", "conservation", "flagged", "modes_left", "modes_right")
     )
     if route.resolve_modes:
-        row.modes = _concatenate([batch.modes for batch in batches if batch.modes is not None])
+        row.modes = concatenated([batch.modes for batch in batches if batch.modes is not None])
     row.transmission[both] = forward
     row.modes_left[both], row.modes_right[both] = modes_left, modes_right
     bound, reciprocity = conservation_bound(w2[both], w2_max), np.abs(forward - backward)
@@ -401,76 +268,8 @@ def _summary(rows: list[_Row]) -> Checks:
     )
 
 
-def incident_modes(
-    builder: BlockBuilder,
-    blocks: JunctionBlocks,
-    w2: NDArray[np.float64],
-    result: Scattering,
-    frequency_index: NDArray[np.intp],
-) -> IncidentModes:
-    """The incident modes of a scattering result, one by one (``q_index`` is left at zero)."""
-    probabilities = result.probabilities()
-    r_l = blocks.left.rank
-    parts = []
-    for side, lead, states, thickness, columns in (
-        (0, blocks.left, result.left, builder.junction.left.cell[2, 2], slice(None, r_l)),
-        (1, blocks.right, result.right, builder.junction.right.cell[2, 2], slice(r_l, None)),
-    ):
-        to_left, to_right = probabilities[:, :r_l, columns].sum(axis=1), probabilities[:, r_l:, columns].sum(axis=1)
-        through, back = (to_right, to_left) if side == 0 else (to_left, to_right)
-        velocity = group_velocities(lead, w2, states.incoming, states.in_factors, thickness)
-        at, mode = np.nonzero(np.arange(lead.rank) < states.n_in[:, None])
-        parts.append(
-            IncidentModes(
-                np.zeros(len(at), dtype=np.intp),
-                frequency_index[at],
-                np.full(len(at), side, dtype=np.intp),
-                np.angle(states.in_factors[at, mode]),
-                velocity[at, mode],
-                through[at, mode],
-                back[at, mode],
-            )
-        )
-    return _concatenate(parts)
-
-
-def group_velocities(
-    lead: LeadBlocks, w2: NDArray[np.float64], states: NDArray, factors: NDArray, thickness: float
-) -> NDArray[np.float64]:
-    """Group velocities along +z of propagating states, m/s, shape (nw, k); zero where there is none.
-
-    Parameters
-    ----------
-    lead : LeadBlocks
-    w2 : numpy.ndarray, shape (nw,)
-    states, factors : numpy.ndarray, shapes (nw, 2 r, k) and (nw, k)
-        Columns ``(a_{n-1}, b_n)`` and their Bloch factors.
-    thickness : float
-        Of a principal layer, Angstrom.
-    """
-    r = lead.rank
-    factors = factors[:, None, :]
-    a_before, b = states[:, :r], states[:, r:]
-    drive = np.concatenate([factors * b, a_before], axis=1)  # on the ports A and B
-    answer = np.concatenate([factors * a_before, b], axis=1)
-    norms = lead.resolvent.norms(w2, drive, answer)
-    flux = -2 * np.einsum("wik,wik->wk", a_before.conj(), b).imag
-    # v = L d omega / d(k_z L) = L flux / (2 omega) for a state of unit norm
-    speed = thickness * units.RAD_PS_PER_SQRT_W2 * units.METRES_PER_SECOND_PER_ANGSTROM_PS
-    return np.divide(flux, norms**2, out=np.zeros_like(flux), where=norms > 0) * speed / (2 * np.sqrt(w2))[:, None]
-
-
-def _no_modes() -> IncidentModes:
-    whole, real = np.zeros(0, dtype=np.intp), np.zeros(0)
-    return IncidentModes(whole, whole, whole, real, real, real, real)
-
-
-def _concatenate(parts: list[IncidentModes]) -> IncidentModes:
-    return IncidentModes(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(IncidentModes)))
-
-
 def _join_modes(rows: list[_Row]) -> IncidentModes:
-    joined = _concatenate([row.modes if row.modes is not None else _no_modes() for row in rows])
+    joined = concatenated([row.modes if row.modes is not None else no_modes() for row in rows])
     lengths = [len(row.modes) if row.modes is not None else 0 for row in rows]
     return IncidentModes(
         np.repeat(np.arange(len(rows), dtype=np.intp), lengths),

@@ -17,8 +17,8 @@ from thermal_flows import units
 from thermal_flows.transport.errors import TransportError
 from thermal_flows.transport.junctions.junction import Junction
 from thermal_flows.transport.leads.blocks import BlockBuilder, JunctionBlocks, LeadBlocks
+from thermal_flows.transport.solvers.incident import group_velocities
 from thermal_flows.transport.solvers.matching import scatter
-from thermal_flows.transport.solvers.transmission import group_velocities
 from thermal_flows.transport.spectra.mesh import half_shifted_mesh, in_plane_operations
 from thermal_flows.transport.spectra.parallel import Progress, share_out
 
