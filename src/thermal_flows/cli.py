@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from thermal_flows import __version__
 
 if TYPE_CHECKING:
+    from jobflow import Flow
     from pymatgen.core import Structure
 
     from thermal_flows.flows import InterfaceTransmissionMaker
@@ -154,6 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     itc.add_argument(
         "--gap", type=float, metavar="A", help="distance of the outermost planes before relaxation (Angstrom)"
     )
+    for side in ("substrate", "film"):
+        itc.add_argument(
+            f"--{side}-born",
+            type=Path,
+            metavar="FILE",
+            help=f"phonopy's BORN file of the {side}: states the LO-TO splitting that is neglected",
+        )
     itc.add_argument(
         "--q-mesh", nargs=2, type=int, default=(20, 20), metavar=("N1", "N2"), help="wave vectors, refined if needed"
     )
@@ -202,10 +210,25 @@ class _Request:
     substrate: Structure
     film: Structure
     interface: dict[str, Any] = field(default_factory=dict)
+    born: dict[str, Any] = field(default_factory=dict)
     transmission: dict[str, Any] = field(default_factory=dict)
     cutoff: float | None = None
     relax_crystals: bool = True
     comparisons: bool = True
+
+    def flow(self, maker: InterfaceTransmissionMaker) -> Flow:
+        """The flow of this pair."""
+        return maker.make(self.film, self.substrate, **self.interface, **self.born)
+
+    def polar_statements(self) -> list[str]:
+        """What is left out of polar crystals and metals, one entry a crystal."""
+        from thermal_flows.lattice.polar import assess_polarity
+
+        found = [
+            assess_polarity(structure, born_file=self.born.get(f"{side}_born")).warning
+            for side, structure in (("substrate", self.substrate), ("film", self.film))
+        ]
+        return list(dict.fromkeys(text for text in found if text is not None))
 
     def maker(self) -> InterfaceTransmissionMaker:
         """The maker of the flow; refuses settings that cannot work."""
@@ -276,6 +299,7 @@ def _itc(options: argparse.Namespace) -> int:
             "gap": options.gap,
             **_cells(options),
         },
+        born={"substrate_born": options.substrate_born, "film_born": options.film_born},
         transmission={
             "q_mesh": tuple(options.q_mesh),
             "n_frequencies": options.n_frequencies,
@@ -394,7 +418,7 @@ def _compute(request: _Request, database: Path, quiet: bool) -> dict[str, Any]:
     from thermal_flows.database import ThermalDatabase, job_store
     from thermal_flows.progress import Reporter, StreamReporter, reporting
 
-    flow = request.maker().make(request.film, request.substrate, **request.interface)
+    flow = request.flow(request.maker())
     store = job_store(database)
     store.connect()
     with reporting(Reporter() if quiet else StreamReporter()), warnings.catch_warnings():
@@ -419,7 +443,7 @@ def _dry_run(request: _Request, as_json: bool) -> int:
     from thermal_flows.transport.junctions.estimate import estimate_cost
 
     maker = request.maker()
-    maker.make(request.film, request.substrate, **request.interface)
+    request.flow(maker)
     slack = STRAIN_SLACK if request.relax_crystals else 0.0
     options = {**request.interface, "max_strain": request.interface.get("max_strain", 0.05) + slack}
     interface = build_interface(request.substrate, request.film, **options)
@@ -428,8 +452,10 @@ def _dry_run(request: _Request, as_json: bool) -> int:
     cost = estimate_cost(
         interface, potential.calculator(), maker.junction_maker.settings, q_mesh, n_frequencies, os.cpu_count() or 1
     )
+    notes = [*request.polar_statements(), *potential.warnings]
     if as_json:
-        print(json.dumps({"label": interface.label, "potential": potential.name, **asdict(cost)}, indent=2))
+        content = {"label": interface.label, "potential": potential.name, **asdict(cost), "notes": notes}
+        print(json.dumps(content, indent=2))
         return 0
     strains = [100 * max(map(abs, interface.strain[side]["principal"])) for side in ("substrate", "film")]
     tests = " (three times that with the convergence tests)" if request.comparisons else ""
@@ -445,6 +471,8 @@ def _dry_run(request: _Request, as_json: bool) -> int:
         f"  memory             about {cost.memory_bytes / 2**20:.0f} MiB of arrays\n"
         "Times are good to about a factor of two. Nothing was written."
     )
+    for statement in notes:
+        print(f"Note: {statement}")
     return 0
 
 

@@ -21,11 +21,12 @@ from thermal_flows.lattice.pair_constants import ForceConstantsError, PairForceC
 if TYPE_CHECKING:
     from ase import Atoms
 
-NOMINAL_CHARGES = (0.5, 1.1)
-"""Born charges of simple compounds in units of their nominal oxidation numbers, from covalent (GaAs 0.7) to ionic (NaCl 1.09)."""
+SCREENED_CHARGES = (0.2, 0.75)
+"""Born charges over the root of the dielectric constant, in units of nominal oxidation numbers: of simple compounds, from
+covalent (GaAs 0.21, SiC 0.27) to ionic (MgO 0.57, NaCl 0.72)."""
 
-NOMINAL_DIELECTRIC = (2.0, 12.0)
-"""High-frequency dielectric constants of simple compounds, from LiF (2.0) to InSb and PbTe (12 and more)."""
+SCREENED_ANION = 1.3
+"""Largest such charge of an anion, in elementary charges (AlN 1.2, GaN and Al2O3 1.15, MgO 1.1, SiC 1.05, GaAs 0.65)."""
 
 _DIRECTIONS = np.array([d for d in product((-1.0, 0.0, 1.0), repeat=3) if d > (0.0, 0.0, 0.0)])
 
@@ -88,9 +89,8 @@ class Polarity:
         charges = ", ".join(f"{symbol} {charge:+g}" for symbol, charge in self.nominal_charges.items())
         rough = f"{size[0]:.2g} to {size[1]:.2g}" if self.splitting is not None else f"{by} {size[1]:.2g}"
         return text + (
-            f"A rough estimate: at the zone centre they raise frequencies by {rough} THz ({NOMINAL_CHARGES[0]:g} to "
-            f"{NOMINAL_CHARGES[1]:g} times the nominal charges {charges}; dielectric constant {NOMINAL_DIELECTRIC[0]:g} to "
-            f"{NOMINAL_DIELECTRIC[1]:g}). Give Born charges and a dielectric tensor to know it."
+            f"A rough estimate: at the zone centre they raise frequencies by {rough} THz (from the nominal charges {charges}, "
+            "scaled as in simple compounds). Give Born charges and a dielectric tensor to know it."
         )
 
 
@@ -182,9 +182,10 @@ def assess_polarity(
     if nominal is None:
         return Polarity(formula, True, False, modes)
     isotropic = np.array([nominal[site.specie.symbol] for site in crystal])[:, None, None] * np.eye(3)
+    anion = -min(nominal.values())
     extremes = [
-        (factor * isotropic, eps * np.eye(3))
-        for factor, eps in zip(NOMINAL_CHARGES, reversed(NOMINAL_DIELECTRIC), strict=True)
+        (factor * isotropic, np.eye(3))
+        for factor in (SCREENED_CHARGES[0], min(SCREENED_CHARGES[1], SCREENED_ANION / anion))
     ]
     splitting, bound = _sizes(crystal, force_constants, extremes)
     return Polarity(formula, True, False, modes, "nominal", splitting, bound, nominal)
