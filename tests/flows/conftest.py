@@ -13,8 +13,16 @@ from thermal_flows.flows import InterfaceTransmissionMaker
 from thermal_flows.schemas import InterfaceDoc
 from thermal_flows.structures import crystal
 
-COARSE: dict[str, Any] = {"q_mesh": (6, 6), "n_frequencies": 40, "max_refinements": 0, "n_workers": 1}
-"""Solver settings of the tests: not converged, and said to be so."""
+COARSE: dict[str, Any] = {
+    "q_mesh": (6, 6),
+    "n_frequencies": 40,
+    "max_refinements": 0,
+    "n_workers": 1,
+    "temperatures": (300.0,),
+}
+"""Solver settings of the tests: not converged, and said to be so. On so coarse a grid lower temperatures would each have theirs."""
+
+TEMPERATURES = (50, 100, 200, 300, 400, 500)
 
 
 def coarse(potential: str, **transmission: Any) -> InterfaceTransmissionMaker:
@@ -43,7 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> JobStore:
 @pytest.fixture(scope="session")
 def finished(store: JobStore) -> Flow:
     """Si|Ge (001), Tersoff, with both comparisons."""
-    maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge", **COARSE)
+    maker = InterfaceTransmissionMaker.from_potential("tersoff-si-ge", **{**COARSE, "temperatures": TEMPERATURES})
     maker.junction_maker.density_of_states_mesh = 8
     flow = maker.make(crystal("Ge"), crystal("Si"))
     run(flow, store)

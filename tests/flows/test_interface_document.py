@@ -16,9 +16,8 @@ from thermal_flows.schemas.identity import crystal_identity, sha256_of
 from thermal_flows.structures import build_interface, crystal
 from thermal_flows.transport import construct_junction, solve_transmission
 
-from .conftest import COARSE
+from .conftest import COARSE, TEMPERATURES
 
-TEMPERATURES = (50, 100, 200, 300, 400, 500)
 
 
 @pytest.fixture(scope="module")

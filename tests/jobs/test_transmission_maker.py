@@ -35,7 +35,7 @@ def imported(junction: Junction, store: JobStore, left: str = "Si", right: str =
 
 
 def interface(doc: JunctionDoc, store: JobStore, **options) -> InterfaceDoc:
-    settings = {"q_mesh": (4, 4), "n_frequencies": 20, "n_workers": 1, **options}
+    settings = {"q_mesh": (4, 4), "n_frequencies": 20, "n_workers": 1, "temperatures": (300,), **options}
     return TransmissionMaker(**settings).make(doc).run(store).output
 
 
@@ -100,7 +100,13 @@ def test_refinement_ends(junction, store):
 def test_error_bars_cover_twice_the_mesh(junction, store, mesh, n):
     """At (6, 6) half of the mesh meets nearly the same value, 10 MW/(m2 K) off: a second mesh tells."""
     doc = interface(
-        imported(junction, store), store, q_mesh=mesh, n_frequencies=n, max_refinements=0, resolve_modes=False
+        imported(junction, store),
+        store,
+        q_mesh=mesh,
+        n_frequencies=n,
+        temperatures=(50, 100, 300),
+        max_refinements=0,
+        resolve_modes=False,
     )
     finer = solve_transmission(junction, (2 * mesh[0], 2 * mesh[1]), 2 * n, n_workers=1)
     for t in (50, 100, 300):
