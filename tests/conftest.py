@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# tests run in as many processes as there are cores: one thread each (read when numpy and torch are imported)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 

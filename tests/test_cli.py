@@ -171,6 +171,39 @@ def test_bad_input_is_explained_and_leaves_nothing_behind(arguments, says, tmp_p
     assert (tmp_path / "nodatabase.db").read_text() == "not a database\n"
 
 
+def test_matches_are_listed_with_the_options_that_choose_them(capsys):
+    assert main(["itc", "Al", "Cu", "--matches", "--max-area", "90"]) == 0
+    text = capsys.readouterr().out
+    assert "32.8 A^2 (4:5 cells, film turned 26.57 deg) at 0.21 %" in text
+    options = text.split("at 0.21 %:")[1].splitlines()[0].split()
+    assert options[:5] == ["--substrate-supercell", "2", "0", "0", "2"]
+    assert "0: Al, next plane 2.025 A above, 2.025 A below" in text
+    assert main(["itc", "Al", "Cu", "--matches", "--max-area", "90", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert round(listed["matches"][0]["area"], 1) == 32.8
+    assert len(listed["terminations"]["substrate"]) == 1
+    assert main(["itc", "Al", "Cu", "--matches", "--max-area", "5"]) == 0
+    assert "none: raise --max-area or --max-strain" in capsys.readouterr().out
+
+
+def test_supercells_and_what_is_left_out_in_a_dry_run(capsys, tmp_path):
+    arguments = ["itc", "SiC", "SiC", "--potential", "tersoff-si-c", "--dry-run", "--json", "--q-mesh", "4", "4"]
+    plain, double = [], []
+    for extra, found in (([], plain), (["--supercell", "2", "1"], double)):
+        assert main([*arguments, *extra]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert double[0]["junction_atoms"] == 2 * plain[0]["junction_atoms"]
+    assert double[0]["principal_layers"] == [2 * n for n in plain[0]["principal_layers"]]
+    assert ["SiC is polar" in note for note in plain[0]["notes"]] == [True]
+    born = tmp_path / "BORN"
+    born.write_text("14.4\n6.5 0 0 0 6.5 0 0 0 6.5\n2.7 0 0 0 2.7 0 0 0 2.7\n-2.7 0 0 0 -2.7 0 0 0 -2.7\n")
+    assert main([*arguments, "--film-born", str(born), "--substrate-born", str(born)]) == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert "rough" not in note
+    assert main([*arguments, "--supercell", "1", "2", "3"]) == 1
+    assert "--supercell takes one, two or four whole numbers, not 3" in capsys.readouterr().err
+
+
 def test_doctor_knows_its_answer(capsys):
     assert chain_self_test() < 1e-12
     assert all(f.good for f in examine())
