@@ -6,6 +6,8 @@ functions come from Sancho-Rubio decimation with a small broadening, and the tra
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,21 +77,23 @@ def extrapolated(junction: Junction, q, w2: float, scale: float) -> tuple[float,
     return values[-1], float(np.ptp(values))
 
 
+@lru_cache(maxsize=32)
+def _bands(lead: PairForceConstants, q1: float, q2: float, n_samples: int) -> NDArray[np.float64]:
+    """Squared frequencies (n_samples, 3 n) along one period of k_z; a lead is itself only, so that it can be remembered."""
+    H00, H01 = block(lead, (q1, q2), 0), block(lead, (q1, q2), 1)
+    forward = np.exp(2j * np.pi * np.arange(n_samples) / n_samples)[:, None, None] * H01
+    return np.linalg.eigvalsh(H00 + forward + forward.conj().swapaxes(1, 2))
+
+
 def band_edges(lead: PairForceConstants, q, n_samples: int = 64) -> NDArray[np.float64]:
     """Smallest and largest squared frequency of a lead at one in-plane wave vector (sampled)."""
-    H00, H01 = block(lead, q, 0), block(lead, q, 1)
-    bands = []
-    for phase in 2 * np.pi * np.arange(n_samples) / n_samples:
-        forward = H01 * np.exp(1j * phase)
-        bands.append(np.linalg.eigvalsh(H00 + forward + forward.conj().T))
+    bands = _bands(lead, float(q[0]), float(q[1]), n_samples)
     return np.array([np.min(bands), np.max(bands)])
 
 
 def count_crossings(lead: PairForceConstants, q, w2: float, n_samples: int = 720) -> tuple[int, float]:
     """Modes propagating one way, counted as crossings of sampled bands, and the distance to the nearest sampled extremum."""
-    H00, H01 = block(lead, q, 0), block(lead, q, 1)
-    forward = np.exp(2j * np.pi * np.arange(n_samples) / n_samples)[:, None, None] * H01
-    bands = np.linalg.eigvalsh(H00 + forward + forward.conj().swapaxes(1, 2))
+    bands = _bands(lead, float(q[0]), float(q[1]), n_samples)
     above = bands > w2
     crossings = np.count_nonzero(above != np.roll(above, 1, axis=0))
     ahead, behind = np.roll(bands, -1, axis=0) - bands, bands - np.roll(bands, 1, axis=0)

@@ -32,7 +32,7 @@ from .junctions import (
     lengthened,
     simple_cubic_junction,
 )
-from .tools import fractions, inside, recipes, solve, wave_vectors
+from .tools import band_extrema, fractions, inside, recipes, solve, wave_vectors, window
 
 JUNCTIONS = {
     "fcc001": fcc_junction(k_perp=0.13),
@@ -132,6 +132,27 @@ def test_on_and_near_poles(name, q):
     clean = ~broadened.flagged & (slope(junction, q, w2) < 1e3)  # steeper: a band edge on the pole
     assert clean.mean() > 0.75
     assert np.abs(broadened.forward - matched.forward)[clean].max() < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("name", "q"),
+    [(name, (0.11, 0.23)) for name in ("fcc001", "fcc111", "cubic", "random-complex")]
+    + [("random-real", (0.05, 0.15))],
+)
+def test_decimation_from_1e_5_off_edges_and_poles(name, q):
+    """Where decimation can be a reference at all, it is one: from 1e-5 (of the largest squared frequency) off them."""
+    junction = JUNCTIONS[name]
+    scale, blocks = top(junction, q), BlockBuilder(junction)(np.array(q))
+    poles = [np.linalg.eigvalsh(block) for block in (blocks.left.H00, blocks.right.H00, blocks.device.block)]
+    special = np.concatenate([*poles, *(band_extrema(lead) for lead in (blocks.left, blocks.right))])
+    low, high = window(junction, q)
+    special = special[(special > low) & (special < high)]
+    w2 = np.concatenate([special - 1.01e-5 * scale, special + 1.01e-5 * scale])
+    w2 = w2[(w2 > low) & (w2 < high) & (np.abs(w2[:, None] - special).min(axis=1) > 1e-5 * scale)]
+    assert len(w2) >= 4
+    matched, decimated = solve(junction, q, w2), caroli(junction, q, w2, 1e-14)
+    assert matched.forward.max() > 0.1
+    np.testing.assert_allclose(decimated.forward, matched.forward, rtol=0, atol=1e-7)
 
 
 def test_complex_and_real_gauge_agree():

@@ -25,7 +25,7 @@ from .tools import solve, window
 LONG = {
     "real": (lengthened(Recipe(12, 4, 3, 2, 3, 3, twofold=True).build(), 6, 9), (0.1, 0.2)),
     "complex": (lengthened(Recipe(11, 2, 3, 3, 3, 2, oblique=True).build(), 12, 11), (0.13, -0.31)),
-    "gamma": (lengthened(fcc_junction(k_perp=0.13), 13, 12), (0.0, 0.0)),
+    "gamma": (lengthened(fcc_junction(k_perp=0.13), 5, 4), (0.0, 0.0)),
 }
 
 

@@ -9,8 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from thermal_flows import units
-from thermal_flows.transport import Junction, TransportError, sum_rules
+from thermal_flows.transport import Junction, TransportError
 from thermal_flows.transport.leads.blocks import BlockBuilder
+from thermal_flows.transport.solvers import sum_rules
 from thermal_flows.transport.solvers.local_dos import local_dos, local_dos_spectrum, overlap_factor
 from thermal_flows.transport.solvers.sum_rules import spectral_bounds, sum_rule_errors
 

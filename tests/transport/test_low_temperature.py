@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from thermal_flows import units
-from thermal_flows.transport import TransportError, solve_transmission
+from thermal_flows.transport import TransportError, acoustic_limit, solve_transmission
 from thermal_flows.transport.leads.blocks import BlockBuilder
 from thermal_flows.transport.spectra.mesh import half_shifted_mesh, in_plane_operations
 from thermal_flows.transport.spectra.thermal_grid import HIGHEST, thermal_window
 
-from .junctions import Recipe, fcc_junction, in_plane_supercell
+from .junctions import Recipe, fcc111_junction, fcc_junction, in_plane_supercell
 from .tools import solve
 
 MESHES = [(20, 20), (8, 8), (5, 5), (3, 4), (7, 12), (2, 5), (1, 1)]
@@ -92,7 +92,7 @@ def test_no_phonon_is_left_out_of_the_window():
 
 def test_conductance_of_a_general_grid_where_that_is_fine_enough():
     junction = fcc_junction()
-    general = solve_transmission(junction, (48, 48), 400).conductance([20.0])[0]
+    general = solve_transmission(junction, (32, 32), 260).conductance([20.0])[0]
     own = solve_transmission(junction, (24, 24), 100, temperature=20.0)
     assert own.conductance([20.0])[0] == pytest.approx(general, rel=5e-3)
     assert own.q_weights.sum() == pytest.approx(1, abs=1e-14)
@@ -100,12 +100,20 @@ def test_conductance_of_a_general_grid_where_that_is_fine_enough():
 
 def test_conductance_goes_with_the_cube_of_the_temperature():
     """Waves much longer than the lattice: G / T^3 is a constant. A general grid finds next to nothing there."""
-    for junction in (fcc_junction(), in_plane_supercell(fcc_junction(), 2, 1)):
-        scaled = [
-            solve_transmission(junction, (8, 8), 40, temperature=t).conductance([t])[0] / t**3 for t in (2.0, 0.5)
-        ]
-        assert scaled[1] == pytest.approx(scaled[0], rel=0.01)
+    junction = in_plane_supercell(fcc_junction(), 2, 1)
+    scaled = [solve_transmission(junction, (8, 8), 40, temperature=t).conductance([t])[0] / t**3 for t in (2.0, 0.5)]
+    assert scaled[1] == pytest.approx(scaled[0], rel=0.01)
     assert solve_transmission(junction, (8, 8), 40).conductance([0.5])[0] / 0.5**3 < 1e-3 * scaled[1]
+
+
+@pytest.mark.parametrize("build", [fcc_junction, fcc111_junction])
+def test_conductance_tends_to_the_anisotropic_acoustic_limit(build):
+    """Elasticity theory of both crystals, welded: it knows nothing of meshes, grids and frequencies."""
+    junction = build()
+    expected = acoustic_limit(junction, 1e-3).coefficient
+    for t in (2.0, 0.5):
+        found = solve_transmission(junction, (10, 10), 40, temperature=t, n_workers=1).conductance([t])[0]
+        assert found / t**3 == pytest.approx(expected, rel=0.02)
 
 
 def test_questions_that_the_window_cannot_answer():

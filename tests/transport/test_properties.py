@@ -35,14 +35,13 @@ def well_conditioned(junction: Junction, q, w2) -> np.ndarray:
     """Those frequencies where the transmission does not follow rounding.
 
     It does at band edges and on the narrowest resonances, where it moves with a relative change of 1e-12 of the squared
-    frequency, and no two ways to round off agree; and where bands of opposite direction almost cross, see test_hard_cases.
+    frequency, and no two ways to round off agree.
     """
     if len(w2) == 0:
         return w2
     scale = max(oracle.band_edges(lead, q)[1] for lead in (junction.left, junction.right))
-    here = solve(junction, q, w2)
     moved = [solve(junction, q, w2 + sign * 1e-12 * scale).forward for sign in (-1, 1)]
-    return w2[(np.abs(moved[1] - moved[0]) < SAME / 10) & (here.separation > 1e-6)]
+    return w2[np.abs(moved[1] - moved[0]) < SAME / 10]
 
 
 def test_hardly_any_frequency_is_ill_conditioned():
@@ -137,7 +136,7 @@ def test_reversing_the_junction_changes_nothing(recipe: Recipe, q, at):
     assert turned.reversed().left.cell.tolist() == junction.left.cell.tolist()
 
 
-@given(recipes(), wave_vectors, fractions, st.tuples(*[st.integers(-2, 2)] * 4))
+@given(recipes(max_atoms=3), wave_vectors, fractions, st.tuples(*[st.integers(-2, 2)] * 4))
 def test_choice_of_the_layer_translation_changes_nothing(recipe: Recipe, q, at, shifts):
     junction = recipe.build()
     w2 = well_conditioned(junction, q, inside(junction, q, at))

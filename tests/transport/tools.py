@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
 from thermal_flows import units
 from thermal_flows.transport import Junction
-from thermal_flows.transport.leads.blocks import BlockBuilder
+from thermal_flows.transport.leads.blocks import BlockBuilder, LeadBlocks
 from thermal_flows.transport.solvers.matching import conservation_bound, scatter
 
 from . import oracle
@@ -28,8 +29,6 @@ class Solved:
     conservation: NDArray[np.float64]
     flagged: NDArray[np.bool_]
     bound: NDArray[np.float64]
-    separation: NDArray[np.float64]
-    """Smallest distance between the Bloch factors of two propagating modes of one lead that go opposite ways."""
 
     def check(self) -> None:
         """Energy is conserved, reciprocity holds, and there is no more transmission than channels."""
@@ -55,23 +54,35 @@ def solve(junction: Junction, q, w2, w2_max: float | None = None) -> Solved:
         result.conservation_error(),
         result.flagged,
         conservation_bound(w2, w2_max),
-        np.minimum(_separation(result.left), _separation(result.right)),
     )
-
-
-def _separation(states) -> NDArray[np.float64]:
-    result = np.full(len(states.n_in), np.inf)
-    for k, n in enumerate(states.n_in):
-        if n:
-            apart = np.abs(states.out_factors[k, :n, None] - states.in_factors[k, None, :n])
-            result[k] = apart.min()
-    return result
 
 
 def window(junction: Junction, q) -> tuple[float, float]:
     """Squared frequencies between which both leads may have modes at one wave vector (empty if reversed)."""
     left, right = oracle.band_edges(junction.left, q), oracle.band_edges(junction.right, q)
     return max(left[0], right[0]), min(left[1], right[1])
+
+
+def band_extrema(lead: LeadBlocks) -> list[float]:
+    """Squared frequencies of the band edges of a lead, to round-off."""
+
+    def bands(theta: float) -> np.ndarray:
+        forward = lead.H01 * np.exp(1j * theta)
+        return np.linalg.eigvalsh(lead.H00 + forward + forward.conj().T)
+
+    grid = np.linspace(-np.pi, np.pi, 361)
+    sampled = np.array([bands(theta) for theta in grid])
+    edges = []
+    for j in range(sampled.shape[1]):
+        for sign in (1, -1):
+            k = int(np.argmin(sign * sampled[:, j]))
+            found = minimize_scalar(
+                lambda theta, sign=sign, j=j: sign * bands(theta)[j],
+                bracket=(grid[k] - 0.02, grid[k], grid[k] + 0.02),
+                tol=1e-14,
+            )
+            edges.append(sign * float(found.fun))
+    return edges
 
 
 def inside(junction: Junction, q, fractions) -> NDArray[np.float64]:
