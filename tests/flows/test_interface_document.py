@@ -19,7 +19,6 @@ from thermal_flows.transport import construct_junction, solve_transmission
 from .conftest import COARSE, TEMPERATURES
 
 
-
 @pytest.fixture(scope="module")
 def by_hand():
     """The same calculation in a notebook: no job, no document."""

@@ -48,7 +48,9 @@ def test_silicon_germanium_agrees_with_our_own_route(distance):
     np.testing.assert_allclose(found.conductance([50, 300]), expected.conductance([50, 300]), rtol=1e-4)
     assert max(assembly.mismatch) < 6 * distance**2
     assert assembly.junction.sum_rule_error() < 1e-10
-    assert assembly.junction.device.n_atoms == construction("Si", "Ge").assembly.junction.device.n_atoms
+    # phonopy moves a plane at height -1e-9 to the top of its cell: layers may begin one plane (an atom) further up
+    sizes = assembly.junction.device.n_atoms, construction("Si", "Ge").assembly.junction.device.n_atoms
+    assert abs(sizes[0] - sizes[1]) <= 1
 
 
 def test_isotopes():
