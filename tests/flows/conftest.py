@@ -20,7 +20,7 @@ COARSE: dict[str, Any] = {
     "n_workers": 1,
     "temperatures": (300.0,),
 }
-"""Solver settings of the tests: not converged, and said to be so. On so coarse a grid lower temperatures would each have theirs."""
+"""Solver settings of the tests: not converged, and said to be so. Lower temperatures would each need a grid of their own."""
 
 TEMPERATURES = (50, 100, 200, 300, 400, 500)
 

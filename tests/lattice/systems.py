@@ -29,6 +29,7 @@ PRIMITIVE = {
     "Ge": bulk("Ge", "diamond", a=5.66),
     "Cu": bulk("Cu", "fcc", a=3.61),
     "Ni": bulk("Ni", "fcc", a=3.52),
+    "Al": bulk("Al", "fcc", a=4.05),
 }
 
 

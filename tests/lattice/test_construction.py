@@ -7,10 +7,10 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from thermal_flows.lattice import ForceConstantsError
-from thermal_flows.potentials.relaxation import RelaxationError
+from thermal_flows.potentials.relaxation import RelaxationError, relax
 from thermal_flows.structures import build_interface
 from thermal_flows.transport import ConstructionSettings, JunctionError, UnstableLeadError, solve_modes
-from thermal_flows.transport.junctions.construction import construct_junction, lengthened
+from thermal_flows.transport.junctions.construction import construct_junction, displaced, lengthened
 
 from .systems import EMT, SW, TERSOFF, ImpreciseCalculator, calculator, construction, solved, structure
 
@@ -141,6 +141,69 @@ def test_a_longer_junction_starts_from_the_relaxed_one():
     assert np.abs(fresh.get_forces()).max() > 1e-2
 
 
+def test_a_junction_begun_with_a_relaxed_one_is_the_same():
+    built = construction("Si", "Ge")
+    settings = ConstructionSettings(extra_layers=1)
+    again = construct_junction(
+        build_interface(structure("Si", TERSOFF), structure("Ge", TERSOFF), max_strain=0.06),
+        calculator(TERSOFF),
+        settings,
+        start=built.relaxations["junction"].atoms,
+    )
+    fresh = construction("Si", "Ge", extra_layers=1)
+    assert again.units == fresh.units > built.units
+    assert again.relaxations["junction"].steps < fresh.relaxations["junction"].steps
+    one, two = (b.assembly.junction.device for b in (again, fresh))
+    np.testing.assert_allclose(one.positions - one.positions[0], two.positions - two.positions[0], atol=1e-6)
+
+
+# -- starts that are too symmetric
+
+
+def al_on_cu():
+    """Four cells of Al(001) on five of Cu(001), turned by 27 degrees: with no shift, four-fold axes hold the film in place."""
+    return build_interface(structure("Al", EMT), structure("Cu", EMT), max_area=100.0)
+
+
+def relaxed_energy(n_units, settings):
+    interface = al_on_cu()
+    units = [relax(unit, calculator(EMT), "normal", fmax=1e-5).atoms for unit in (interface.substrate, interface.film)]
+    interface = interface.with_units(*units)
+    start = displaced(interface.junction(*n_units), interface, settings)
+    return relax(start, calculator(EMT), "normal", fmax=1e-3)
+
+
+def test_a_mismatched_interface_leaves_its_symmetric_start():
+    """Without displacement the forces vanish at a saddle point a quarter of an eV above the minimum."""
+    assert al_on_cu().match.cells == (4, 5)
+    symmetric = relaxed_energy((5, 5), ConstructionSettings(start_displacement=0.0))
+    free = relaxed_energy((5, 5), ConstructionSettings())
+    assert free.energy < symmetric.energy - 0.1
+    assert free.steps < 100
+
+
+def test_displacements_are_alike_for_every_length():
+    interface = al_on_cu()
+    moves = []
+    for n in ((3, 4), (6, 5)):
+        plain = interface.junction(*n)
+        moved = displaced(plain, interface, ConstructionSettings())
+        moves.append((moved.positions - plain.positions)[np.abs(moved.positions - plain.positions).max(axis=1) > 0])
+    np.testing.assert_allclose(moves[0], moves[1], atol=1e-12)
+    assert len(moves[0]) == 2 * sum(interface.atoms_per_unit)
+    assert 0.03 < moves[0].std() < 0.07
+    # the lattice goes on across a coherent interface
+    coherent = build_interface(structure("Si", TERSOFF), structure("Ge", TERSOFF), supercell=2)
+    plain = coherent.junction(3, 3)
+    np.testing.assert_array_equal(displaced(plain, coherent, ConstructionSettings()).positions, plain.positions)
+
+
+@pytest.mark.parametrize("size", [-0.1, np.nan, np.inf])
+def test_displacements_that_are_none(size):
+    with pytest.raises(ValueError, match="start_displacement must be a length in Angstrom"):
+        ConstructionSettings(start_displacement=size)
+
+
 def test_too_many_atoms_are_counted_before_the_run():
     interface = build_interface(structure("Si", SW), structure("Si", SW), supercell=8)
     stages = []
@@ -226,9 +289,18 @@ def test_an_interface_at_a_saddle_point_is_refused():
     """Half of silicon shifted until its atoms face each other: symmetry holds it there, and nothing else."""
     interface = build_interface(structure("Si", SW), structure("Si", SW), shift=(0.5, 0.0))
     with pytest.raises(
-        JunctionError, match=r"interface is not at a minimum of the energy: frequency -\d.*Try another shift"
+        JunctionError,
+        match=r"not at a minimum of the energy: frequency -\d.*saddle point.*relax from a start_displacement .*another shift",
     ):
         construct_junction(interface, calculator(SW), ConstructionSettings(fmax=1e-5))
+
+
+def test_a_displaced_start_leaves_the_saddle_point():
+    """The same half of silicon slides back: what comes out is the crystal, through which everything passes."""
+    interface = build_interface(structure("Si", SW), structure("Si", SW), shift=(0.5, 0.0))
+    built = construct_junction(interface, calculator(SW), ConstructionSettings(start_displacement=0.05))
+    spectrum = solved(built.assembly.junction, (2, 2), 12)
+    np.testing.assert_allclose(spectrum.transmission, spectrum.modes_left, atol=1e-5)
 
 
 def test_a_relaxation_that_does_not_converge():

@@ -91,6 +91,16 @@ def test_cell_modes():
     np.testing.assert_allclose(full.atoms.cell.cellpar(), [5.431] * 3 + [90] * 3, rtol=1e-4)
 
 
+def test_soft_metals_relax_as_fast_as_stiff_crystals():
+    """A stiffness guessed once and for all, such as that of a stiff crystal, takes several times as many steps here."""
+    metal = bulk("Cu", cubic=True, a=3.7).repeat((1, 1, 6))
+    metal.rattle(0.1, seed=3)
+    found = relax(metal, calculator("emt"), "normal", fmax=1e-7)
+    assert found.steps < 80
+    ordered = relax(bulk("Cu", cubic=True, a=3.7), calculator("emt"), "normal", fmax=1e-7)
+    assert found.energy == pytest.approx(6 * ordered.energy, abs=1e-9)
+
+
 def test_fixed_atoms_of_a_file_are_freed():
     atoms = bulk("Si", cubic=True, a=5.431)
     atoms.rattle(0.05, seed=4)

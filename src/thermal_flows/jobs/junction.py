@@ -292,7 +292,12 @@ def _compared(
 ) -> dict[str, Any]:
     """The same junction with one setting changed."""
     if parameter == "device_length":
-        changed = replace(settings, extra_layers=settings.extra_layers + 1)
+        # longer than what it took to agree with the leads, not only than the first length tried
+        tried = (
+            (built.units[k] - built.history[0][k]) // (2 * lead.n_atoms // built.interface.atoms_per_unit[k])
+            for k, lead in enumerate((built.assembly.junction.left, built.assembly.junction.right))
+        )
+        changed = replace(settings, extra_layers=settings.extra_layers + 1 + int(max(tried)))
     elif built.hessian_method == "analytic":
         changed = replace(settings, hessian="finite_differences")
     else:
@@ -302,6 +307,7 @@ def _compared(
         interface,
         potential.calculator(**package_settings().calculator_options),
         changed,
+        start=built.relaxations["junction"].atoms,
         progress=reporter().progress,
     )
 

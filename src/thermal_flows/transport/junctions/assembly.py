@@ -456,6 +456,7 @@ def check_interface(junction: Junction, mesh: tuple[int, int] | None = None) -> 
         [min((tuple(x), tuple(y))) for x, y in zip(q % 1, -q % 1, strict=True)], axis=0, return_index=True
     )
     worst: tuple[float, NDArray[np.float64]] | None = None
+    in_cell = False
     for point in q[np.sort(first)]:
         matrix = junction.device.dynamical_matrices(point[None])[0]
         slack = 1e-6 * float(matrix.diagonal().real.max())  # no more than the largest eigenvalue allows
@@ -463,14 +464,22 @@ def check_interface(junction: Junction, mesh: tuple[int, int] | None = None) -> 
         if _is_positive(matrix + slack * np.eye(len(matrix))):
             continue
         bands = np.linalg.eigvalsh(matrix)
-        if bands[0] < -1e-6 * bands[-1] and (worst is None or bands[0] < worst[0]):
-            worst = float(bands[0]), point
+        if bands[0] < -1e-6 * bands[-1]:
+            in_cell |= not point.any()
+            if worst is None or bands[0] < worst[0]:
+                worst = float(bands[0]), point
     if worst is not None:
         lowest, at = worst
         raise JunctionError(
             f"the interface is not at a minimum of the energy: frequency {units.w2_to_thz(lowest):.4g} THz (negative: "
-            f"imaginary) at q = ({at[0]:.4g}, {at[1]:.4g}) with the leads held fixed. Try another shift, gap or "
-            "termination, or displace atoms and relax again in a larger in-plane cell"
+            f"imaginary) at q = ({at[0]:.4g}, {at[1]:.4g}) with the leads held fixed. "
+            + (
+                "It is a saddle point, where forces vanish: relax from a start_displacement (0.05 A, say), or try another "
+                "shift, gap or termination"
+                if in_cell
+                else "Waves that the in-plane cell does not hold lower the energy: relax again in a larger one (supercell) "
+                "from a start_displacement, or try another shift, gap or termination"
+            )
         )
 
 

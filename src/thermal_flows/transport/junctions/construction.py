@@ -48,6 +48,9 @@ PROBE_MARGIN = 1.5
 """The outer layers' own rows, not symmetrised, must differ from the leads by this much more than allowed before the rest of the
 force constants is not computed."""
 
+START_DISPLACEMENT = 0.05
+"""Standard deviation of the displacements from which mismatched interfaces are relaxed, Angstrom."""
+
 
 @dataclass(frozen=True)
 class ConstructionSettings:
@@ -73,6 +76,11 @@ class ConstructionSettings:
         How often the junction may be made longer, by two principal layers a side (the device grows by one).
     max_atoms : int
         Largest supercell of force constants.
+    start_displacement : float or None
+        Standard deviation of the random displacements, the same in every run, that the units at the interfaces get before
+        they are relaxed, Angstrom: a symmetric start may lead to a saddle point, which forces alone never leave. None:
+        :data:`START_DISPLACEMENT` where the two cells are different multiples of their crystals' own, so that no lattice goes
+        on across the interface; else 0.
     """
 
     fmax: float = 1e-7
@@ -85,6 +93,14 @@ class ConstructionSettings:
     extra_layers: int = 0
     max_lengthenings: int = 6
     max_atoms: int = MAX_SUPERCELL_ATOMS
+    start_displacement: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a displacement that is none."""
+        if self.start_displacement is not None and not 0 <= self.start_displacement < np.inf:
+            raise ValueError(
+                f"start_displacement must be a length in Angstrom, 0 or more, or None; got {self.start_displacement}"
+            )
 
 
 @dataclass(frozen=True)
@@ -155,6 +171,7 @@ def construct_junction(
     calculator: Calculator,
     settings: ConstructionSettings | None = None,
     *,
+    start: Atoms | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
 ) -> Construction:
@@ -169,6 +186,9 @@ def construct_junction(
     interface : Interface
     calculator : ase.calculators.calculator.Calculator
     settings : ConstructionSettings, optional
+    start : ase.Atoms, optional
+        Relaxed junction of the same interface, with which this one begins, lengthened where that is necessary: its
+        interfaces then relax to the same minimum.
     report : callable, optional
         Receives one line a stage.
     progress : callable, optional
@@ -211,13 +231,16 @@ def construct_junction(
     n_units = first_length(interface, layers, cutoff, settings.extra_layers)
     history: list[tuple[int, int, float, float]] = []
     ranges = (bulks["substrate"].cutoff, bulks["film"].cutoff)
-    relaxed: Relaxation | None = None
+    if start is None:
+        start = displaced(interface.junction(*n_units), interface, settings)
+    else:
+        n_units = _at_least(n_units, start)
+        start = lengthened(start, interface, n_units)
     while True:
         size = junction_size(interface, n_units)
         if size > settings.max_atoms:
             raise JunctionError(_size_message(interface, n_units, settings))
         report(f"relaxing the junction of {n_units[0]} + {n_units[1]} stacking units, {size} atoms")
-        start = interface.junction(*n_units) if relaxed is None else lengthened(relaxed.atoms, interface, n_units)
         relaxed = relax(start, calculator, "normal", fmax=settings.fmax, max_steps=settings.max_relaxation_steps)
         report("force constants of the junction")
         device = _device(relaxed.atoms, leads, ranges, calculator, settings, progress)
@@ -230,6 +253,7 @@ def construct_junction(
         if stalled or len(history) > settings.max_lengthenings:
             raise JunctionError(_difference_message(settings, history, device, stalled))
         n_units = _longer(history, settings, (interface.substrate, interface.film), layers)
+        start = lengthened(relaxed.atoms, interface, n_units)
     check_interface(device.assembly.junction)
     relaxations["junction"] = relaxed
     return Construction(
@@ -285,6 +309,42 @@ def _longer(
             n += steps * step
         longer.append(n)
     return longer[0], longer[1]
+
+
+def displaced(junction: Atoms, interface: Interface, settings: ConstructionSettings) -> Atoms:
+    """A junction whose units next to the interfaces are displaced at random, alike for every length.
+
+    Parameters
+    ----------
+    junction : ase.Atoms
+        Made by :meth:`Interface.junction`.
+    interface : Interface
+    settings : ConstructionSettings
+        ``start_displacement`` tells by how much.
+
+    Returns
+    -------
+    ase.Atoms
+        A copy.
+    """
+    size = settings.start_displacement
+    if size is None:
+        size = START_DISPLACEMENT if interface.substrate_supercell != interface.film_supercell else 0.0
+    moved = junction.copy()
+    side, unit = junction.arrays["side"], junction.arrays["unit"]
+    generator = np.random.default_rng(0)
+    for which in (0, 1):
+        for level in (0, unit[side == which].max()):
+            chosen = (side == which) & (unit == level)
+            moved.positions[chosen] += size * generator.standard_normal((int(chosen.sum()), 3))
+    return moved
+
+
+def _at_least(n_units: tuple[int, int], start: Atoms) -> tuple[int, int]:
+    """Not fewer units than a junction has."""
+    side, unit = start.arrays["side"], start.arrays["unit"]
+    first, second = (max(n, int(unit[side == which].max()) + 1) for which, n in enumerate(n_units))
+    return first, second
 
 
 def lengthened(relaxed: Atoms, interface: Interface, n_units: tuple[int, int]) -> Atoms:
