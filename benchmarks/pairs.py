@@ -8,7 +8,9 @@ potential, is softer than its DFT. What is shown is that any potential goes all 
 "mismatch" is by how much the outer layers of the device differed from the leads before those took their place, "neglected" the
 largest force constant beyond the cutoff. Al|Cu is cut at 5.75 A: chains Al-Cu-Al across the interface couple aluminium atoms
 5.42 A apart by 0.14 eV/A^2, which nothing in the bulk metals tells of, and all beyond 5.75 A stays below 2e-3. CHGNet's force
-constants reach beyond 8 A in silicon (and its Cu, Ni, W and Mo are unstable); silver and gold are quiet beyond 5.5 A.
+constants reach beyond 8 A in silicon and are cut at 5.5 A: in the junction up to 0.11 eV/A^2 lie beyond, 0.03 and 0.04 in its
+crystals; and it makes germanium on silicon's plane (5 % strain, 9 % longer across) far too soft. Of the other crystals tried
+with it Cu, Ni and Mo are unstable, and the interface Ag|Au, cut at 5.5 A, is too (0.1i THz).
 """
 
 from __future__ import annotations
@@ -75,11 +77,11 @@ PAIRS = {
         {"q_mesh": (6, 6), "n_frequencies": 60, "max_refinements": 0},
         (),
     ),
-    "Ag|Au (001) CHGNet": Pair(
-        "Ag",
-        "Au",
+    "Si|Ge (001) CHGNet": Pair(
+        "Si",
+        "Ge",
         named("CHGNet"),
-        {},
+        {"max_strain": 0.06},
         {"cutoff": 5.5, "mismatch_tolerance": 0.01},
         {"q_mesh": (8, 8), "n_frequencies": 60},
         (),
@@ -114,14 +116,28 @@ def compute(pair: Pair) -> tuple[InterfaceDoc, float, float]:
 
 
 def compare_solvers(doc: InterfaceDoc) -> dict[str, float]:
-    """Largest difference of mode matching and Green's functions on one small mesh."""
+    """Largest differences of Green's functions from mode matching on one small mesh.
+
+    With the leads' Bloch states everywhere; with leads decimated at a broadening of 1e-11, which share no step with mode
+    matching, away from band edges.
+    """
     junction = doc.junction()
-    one, two = (solve_transmission(junction, (3, 3), 30, method) for method in ("mode_matching", "green_function"))
-    apart = np.abs(one.transmission - two.transmission)
+    grid = (np.arange(30) + 0.5) * min(junction.top_frequencies) / 30
+    options: dict[str, Any] = {"q_mesh": (3, 3), "frequency_weights": np.full(30, grid[1] - grid[0])}
+    one = solve_transmission(junction, frequencies=grid, **options)
+    exact = solve_transmission(junction, frequencies=grid, method="green_function", **options)
+    decimated = solve_transmission(junction, frequencies=grid, method="green_function", broadening=1e-11, **options)
+    # at an edge the number of modes changes
+    clear = np.ones(one.transmission.shape, dtype=bool)
+    for factor in (0.998, 0.999, 1.001, 1.002):
+        beside = solve_transmission(junction, frequencies=factor * grid, **options)
+        clear &= (beside.modes_left == one.modes_left) & (beside.modes_right == one.modes_right)
     return {
-        "largest_difference": float(apart.max()),
-        "points": int(one.checks.solved),
-        "flagged": int(one.checks.flagged + two.checks.flagged),
+        "largest_difference": float(np.abs(one.transmission - exact.transmission).max()),
+        "largest_difference_decimated": float(np.abs(one.transmission - decimated.transmission)[clear].max()),
+        "points": int(clear.size),
+        "points_away_from_edges": int(clear.sum()),
+        "flagged": int(one.checks.flagged + exact.checks.flagged),
     }
 
 
@@ -134,8 +150,8 @@ def main() -> None:
     table = []
     print(
         f"{'pair':<26}{'G(300 K)':>10}{'error':>8}{'R':>8}{'|T+R-1|':>10}{'mismatch':>10}{'neglected':>11}"
-        f"{'device':>8}{'solvers':>10}{'time':>8}{'CPU':>8}\n{'':<26}{'MW/m2K':>10}{'':>8}{'m2K/GW':>8}{'':>10}{'eV/A^2':>10}"
-        f"{'eV/A^2':>11}{'atoms':>8}{'differ':>10}{'s':>8}{'s':>8}"
+        f"{'device':>8}{'solvers':>10}{'decimated':>10}{'time':>8}{'CPU':>8}\n{'':<26}{'MW/m2K':>10}{'':>8}{'m2K/GW':>8}{'':>10}{'eV/A^2':>10}"
+        f"{'eV/A^2':>11}{'atoms':>8}{'differ':>10}{'differs':>10}{'s':>8}{'s':>8}"
     )
     for name in options.only:
         doc, seconds, cpu = compute(PAIRS[name])
@@ -164,7 +180,7 @@ def main() -> None:
         print(
             f"{name:<26}{row['conductance']:>10.1f}{row['error']:>8.2g}{row['resistance']:>8.2f}"
             f"{row['conservation']:>10.1e}{row['mismatch']:>10.1e}{row['neglected']:>11.1e}{row['device_atoms']:>8}"
-            f"{solvers['largest_difference']:>10.1e}{seconds:>8.0f}{cpu:>8.0f}",
+            f"{solvers['largest_difference']:>10.1e}{solvers['largest_difference_decimated']:>10.1e}{seconds:>8.0f}{cpu:>8.0f}",
             flush=True,
         )
         for warning in doc.warnings:

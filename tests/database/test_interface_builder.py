@@ -1,5 +1,6 @@
 """From job outputs to interfaces: merged, incremental, restartable, failures kept."""
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,18 @@ def test_restart_after_an_interruption(stores: tuple[Store, Store]) -> None:
     assert all(len(doc["provenance"]["job_uuids"]) == 1 for doc in interfaces.query())
 
 
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """maggma's Builder.run sends every log message of the process to standard output: undone, for the tests that read that."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.setLevel(level)
+    for handler in [h for h in root.handlers if h not in handlers]:
+        root.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("root_logger")
 def test_as_a_maggma_builder(tmp_path: Path) -> None:
     outputs, interfaces = sqlite_stores(tmp_path)
     add(outputs, stored("job", interface_output("x")))
