@@ -468,7 +468,7 @@ def _dry_run(request: _Request, as_json: bool) -> int:
         f"{cost.force_seconds:.2g} s: {cost.force_constant_seconds:.3g} s{tests}\n"
         f"  transmission       {q_mesh[0]} x {q_mesh[1]} x {n_frequencies}: about {cost.transmission_seconds:.3g} s "
         "with the tests\n"
-        f"  memory             about {cost.memory_bytes / 2**20:.0f} MiB of arrays\n"
+        f"  memory             about {cost.memory_bytes / 2**20:.0f} MiB of arrays, without what the potential itself takes\n"
         "Times are good to about a factor of two. Nothing was written."
     )
     for statement in notes:

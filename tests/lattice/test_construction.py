@@ -4,12 +4,20 @@ import dataclasses
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from thermal_flows.lattice import ForceConstantsError
 from thermal_flows.potentials.relaxation import RelaxationError, relax
 from thermal_flows.structures import build_interface
-from thermal_flows.transport import ConstructionSettings, JunctionError, UnstableLeadError, solve_modes
+from thermal_flows.transport import (
+    ConstructionSettings,
+    JunctionError,
+    UnstableLeadError,
+    solve_modes,
+    solve_transmission,
+)
 from thermal_flows.transport.junctions.construction import construct_junction, displaced, lengthened
 
 from .systems import EMT, SW, TERSOFF, ImpreciseCalculator, calculator, construction, solved, structure
@@ -155,6 +163,22 @@ def test_a_junction_begun_with_a_relaxed_one_is_the_same():
     assert again.relaxations["junction"].steps < fresh.relaxations["junction"].steps
     one, two = (b.assembly.junction.device for b in (again, fresh))
     np.testing.assert_allclose(one.positions - one.positions[0], two.positions - two.positions[0], atol=1e-6)
+
+
+def test_the_basal_plane_of_a_hexagonal_crystal_transmits_all_its_modes():
+    """Wurtzite SiC along (0001): four atoms a layer, complex blocks, no interface."""
+    wurtzite = relax(bulk("SiC", "wurtzite", a=3.08, c=5.05), calculator("tersoff-si-c"), "full", fmax=1e-6).atoms
+    crystal = AseAtomsAdaptor.get_structure(wurtzite)
+    basal = {"substrate_miller": (0, 0, 0, 1), "film_miller": (0, 0, 0, 1)}
+    built = construct_junction(
+        build_interface(crystal, crystal, **basal), calculator("tersoff-si-c"), ConstructionSettings(fmax=1e-6)
+    )
+    junction = built.assembly.junction
+    assert (junction.left.n_atoms, max(built.assembly.mismatch) < 1e-6) == (4, True)
+    for method in ("mode_matching", "green_function"):
+        spectrum = solve_transmission(junction, (3, 3), 20, method)
+        assert spectrum.modes_left.max() >= 3
+        np.testing.assert_allclose(spectrum.transmission, spectrum.modes_left, atol=1e-9)
 
 
 # -- starts that are too symmetric

@@ -33,7 +33,6 @@ MAX_STEP = 0.1
 MEMORY = 50
 """Steps that a relaxation remembers."""
 
-
 FIRST_STIFFNESS = 70.0
 """Assumed before the first step, eV/Angstrom^2: more than nearly all crystals have, so that the step is short."""
 

@@ -54,7 +54,7 @@ class CostEstimate:
     force_constant_seconds, transmission_seconds : float
         Expected wall times.
     memory_bytes : int
-        Expected largest arrays.
+        Expected largest arrays of this package; what the potential takes beside them is not known.
     """
 
     principal_layers: tuple[int, int]
